@@ -1,0 +1,90 @@
+"""Findings about memorization and membership inference as decided pytest claims.
+
+The public names are imported on first use (PEP 562), so that what needs no PyTorch, such as the
+report or the statistics, does not wait for it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchsuite.attacks import attack_success_rate, lira, privacy_score
+    from benchsuite.data import Dataset
+    from benchsuite.memorization import cross_influence, label_memorization
+    from benchsuite.shadows import ShadowBank, train_shadows
+    from benchsuite.stats.confidence import scaled_confidence
+    from benchsuite.stats.divergence import (
+        gaussian_hellinger_squared,
+        hellinger_squared,
+        kl_divergence,
+        total_variation,
+    )
+    from benchsuite.stats.likelihood import (
+        log_likelihood_ratio,
+        sample_complexity,
+        soft_llr_advantage,
+    )
+    from benchsuite.stats.roc import auroc, roc_curve, tpr_at_fpr
+    from benchsuite.subject import Subject, load_subject
+    from benchsuite.training import Augmentation, Recipe
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Augmentation",
+    "Dataset",
+    "Recipe",
+    "ShadowBank",
+    "Subject",
+    "attack_success_rate",
+    "auroc",
+    "cross_influence",
+    "gaussian_hellinger_squared",
+    "hellinger_squared",
+    "kl_divergence",
+    "label_memorization",
+    "lira",
+    "load_subject",
+    "log_likelihood_ratio",
+    "privacy_score",
+    "roc_curve",
+    "sample_complexity",
+    "scaled_confidence",
+    "soft_llr_advantage",
+    "total_variation",
+    "tpr_at_fpr",
+    "train_shadows",
+]
+
+_HOMES = {
+    "attacks": ("attack_success_rate", "lira", "privacy_score"),
+    "data": ("Dataset",),
+    "memorization": ("cross_influence", "label_memorization"),
+    "shadows": ("ShadowBank", "train_shadows"),
+    "stats.confidence": ("scaled_confidence",),
+    "stats.divergence": (
+        "gaussian_hellinger_squared",
+        "hellinger_squared",
+        "kl_divergence",
+        "total_variation",
+    ),
+    "stats.likelihood": ("log_likelihood_ratio", "sample_complexity", "soft_llr_advantage"),
+    "stats.roc": ("auroc", "roc_curve", "tpr_at_fpr"),
+    "subject": ("Subject", "load_subject"),
+    "training": ("Augmentation", "Recipe"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module, once."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'benchsuite' has no attribute {name!r}")
+    value = getattr(import_module(f"benchsuite.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return [*__all__, "__version__"]

@@ -1,0 +1,165 @@
+"""The arrays behind the membership experiment's figures: numbers, nothing drawn."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from benchsuite.attacks.privacy import privacy_score
+from benchsuite.experiments.groups import EDGES, Groups
+from benchsuite.experiments.split_bank import SplitBank
+from benchsuite.experiments.target_block import TargetBlock
+from benchsuite.stats.intervals import t_interval
+from benchsuite.stats.roc import roc_curve, tpr_at_fpr
+
+Arrays = dict[str, Any]
+
+BAND = 0.05
+"""One minus the level of the pointwise bands, over blocks."""
+GALLERY = 16
+CURVE_POINTS = 200
+
+
+def _groups(bank: SplitBank) -> dict[str, Any]:
+    memorized = np.flatnonzero(bank.memorization.estimate > 0.5)
+    groups: dict[str, Any] = {"all examples": slice(None)}
+    if len(memorized) >= 2:
+        groups[f"memorization above .5 ({len(memorized)} examples)"] = memorized
+    return groups
+
+
+def _roc(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays:
+    """ROC of LiRA, pooled over all targets, for all and for highly memorized examples."""
+    scores = np.concatenate([block.scores for block in blocks])
+    inside = np.concatenate([block.membership for block in blocks])
+    arrays: Arrays = {"names": np.array(list(_groups(bank)))}
+    grid = np.union1d(np.geomspace(1e-5, 1, CURVE_POINTS), 1e-3)
+    for k, members in enumerate(_groups(bank).values()):
+        curve = roc_curve(scores[:, members], inside[:, members])
+        last = np.searchsorted(curve.fpr, grid, side="right") - 1
+        arrays[f"fpr_{k}"], arrays[f"tpr_{k}"] = grid, curve.tpr[last]
+    return arrays
+
+
+def _shadow_count(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays:
+    """AUROC, and TPR at 0.1 % FPR, against the number of references, with bands over blocks."""
+    groups = _groups(bank)
+    counts = list(blocks[0].scores_by_count)
+    shape = (len(groups), len(counts))
+    auroc, low, high, tpr = (np.empty(shape) for _ in range(4))
+    for g, members in enumerate(groups.values()):
+        for c, count in enumerate(counts):
+            values = [block.auroc(members, block.scores_by_count[count]) for block in blocks]
+            auroc[g, c], low[g, c], high[g, c] = _band(values)
+            scores = np.concatenate([block.scores_by_count[count][:, members] for block in blocks])
+            inside = np.concatenate([block.membership[:, members] for block in blocks])
+            tpr[g, c] = tpr_at_fpr(scores, inside, 1e-3).tpr
+    return {
+        "counts": np.array(counts),
+        "names": np.array(list(groups)),
+        "auroc": auroc,
+        "auroc_low": low,
+        "auroc_high": high,
+        "tpr": tpr,
+    }
+
+
+def _memorization_privacy(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays:
+    rows = np.arange(bank.references)
+    memorization = bank.memorization.estimate
+    privacy = privacy_score(bank.confidence[rows], bank.membership[rows])
+    memorized = memorization > 0
+    correlation = spearmanr(memorization[memorized], privacy[memorized]).statistic
+    return {
+        "memorization": memorization,
+        "privacy": privacy,
+        "spearman": np.array(np.nan_to_num(correlation)),
+    }
+
+
+def _exposure_by_memorization(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays:
+    bins = Groups(bank.memorization.estimate).bins
+    rows: dict[str, list[tuple[float, float, float]]] = {"advantage": [], "memorization": []}
+    for members in bins.values():
+        for name, bands in rows.items():
+            bands.append(_band([float(getattr(block, name)[members].mean()) for block in blocks]))
+    arrays: Arrays = {
+        "bins": np.array(
+            [name.replace("top", f"top (above {_lowest(bins, bank)})") for name in bins]
+        ),
+        "counts": np.array([len(members) for members in bins.values()]),
+    }
+    for name, bands in rows.items():
+        for suffix, values in zip(("", "_low", "_high"), np.array(bands).T, strict=True):
+            arrays[name + suffix] = values
+    return arrays
+
+
+def _lowest(bins: dict[str, NDArray[np.intp]], bank: SplitBank) -> str:
+    """Lower edge of the top bin, which is lower where small bins were merged into it."""
+    least = bank.memorization.estimate[bins["top"]].min()
+    return f"{max(edge for edge in EDGES if edge < least):g}".removeprefix("0")
+
+
+def _sample_complexity(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays:
+    rows = np.concatenate([block.models for block in blocks])
+    whole = TargetBlock(bank, rows, 0)
+    memorization, needed = whole.complexity()
+    slopes = whole.complexity_slopes()
+    return {
+        "memorization": memorization,
+        "needed_prediction": needed["prediction"],
+        "needed_confidence": needed["confidence"],
+        "slope_prediction": np.array(slopes["prediction"]),
+        "slope_confidence": np.array(slopes["confidence"]),
+    }
+
+
+def _hellinger_memorization(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays:
+    every = TargetBlock(bank, np.arange(len(bank.membership)), 0)
+    hellinger, memorization, _ = every.hellinger_and_memorization()
+    return {"memorization": memorization, "hellinger": hellinger}
+
+
+def _gallery(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays | None:
+    """The most memorized images, then as many drawn evenly from the least memorized."""
+    images = None if bank.pool is None else _pictures(bank.pool.images)
+    if bank.pool is None or images is None:
+        return None
+    order = np.argsort(-bank.memorization.estimate, kind="stable")
+    shown = np.concatenate([order[:GALLERY], order[-GALLERY:]])
+    return {
+        "images": images[shown],
+        "labels": bank.pool.labels[shown],
+        "memorization": bank.memorization.estimate[shown],
+        "split": np.array(GALLERY),
+    }
+
+
+def _pictures(images: NDArray[Any]) -> NDArray[Any] | None:
+    """Images as [n, height, width] or [n, height, width, 3], or None where they are no pictures."""
+    if images.dtype == np.uint8:
+        return images
+    if images.ndim == 4 and images.shape[1] in (1, 3):
+        channels_last = np.moveaxis(images, 1, -1)
+        return channels_last[..., 0] if images.shape[1] == 1 else channels_last
+    return None
+
+
+def _band(values: Sequence[float]) -> tuple[float, float, float]:
+    interval = t_interval(values, BAND)
+    return interval.estimate, interval.low, interval.high
+
+
+ARRAYS: dict[str, Callable[[SplitBank, Sequence[TargetBlock]], Arrays | None]] = {
+    "roc": _roc,
+    "shadow-count": _shadow_count,
+    "memorization-privacy": _memorization_privacy,
+    "exposure-by-memorization": _exposure_by_memorization,
+    "sample-complexity": _sample_complexity,
+    "hellinger-memorization": _hellinger_memorization,
+    "gallery": _gallery,
+}
+"""The figure's arrays by its kind; None where the subject has none."""

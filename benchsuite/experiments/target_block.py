@@ -1,0 +1,324 @@
+"""One unit of replication of the membership experiment, and the numbers it yields."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+from scipy.stats import spearmanr
+from sklearn.isotonic import isotonic_regression
+
+from benchsuite.attacks.lira import lira
+from benchsuite.attacks.privacy import advantage
+from benchsuite.experiments.groups import Groups
+from benchsuite.experiments.split_bank import DEALS, SHUFFLED, SPLIT_OUT, SplitBank
+from benchsuite.stats.divergence import gaussian_hellinger_squared
+from benchsuite.stats.likelihood import gaussian_sample_complexity, sample_complexity
+from benchsuite.stats.roc import auroc
+
+SHARE_OF_FULL = 0.95
+"""Of the full bank's AUROC above chance: what "enough shadow models" means."""
+TARGET_ADVANTAGE = 0.9
+"""That the likelihood ratio of so many models must reach, for sample complexity."""
+MOST_MODELS = 10_000.0
+"""What sample complexity is cut at, where a block's models show no gain from being IN at all."""
+SURELY_MEMORIZED = 0.05
+"""Memorization above which sample complexity is regressed on it. The slope depends on it."""
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class TargetBlock:
+    """One unit of replication: so many target models, their scores pooled.
+
+    Args:
+        experiment: it belongs to.
+        models: rows of the bank.
+        number: counted from 0.
+    """
+
+    experiment: SplitBank
+    models: Indices
+    number: int
+
+    @property
+    def membership(self) -> NDArray[np.bool_]:
+        """Who was IN each target, [targets, examples]."""
+        return self.experiment.membership[self.models]
+
+    @cached_property
+    def memorization(self) -> Floats:
+        """Label memorization measured on these models alone, [examples]."""
+        return self.experiment.memorization_of(self.models).estimate
+
+    # ---- examples by memorization -----------------------------------------------------------
+
+    def dealt(self, values: Floats) -> Iterator[Floats]:
+        """Values as they are; under shuffled memorization, dealt anew to other examples."""
+        if self.experiment.control != SHUFFLED:
+            yield values
+            return
+        rng = self.experiment.generator(2, self.number)
+        for _ in range(DEALS):
+            yield rng.permutation(values)
+
+    def averaged(self, statistic: Callable[[Groups], Any]) -> Any:
+        """A number, or numbers by name, of the groups by memorization: the mean over all deals."""
+        dealt = [statistic(Groups(m)) for m in self.dealt(self.experiment.memorization.estimate)]
+        if isinstance(dealt[0], dict):
+            return {name: float(np.mean([each[name] for each in dealt])) for name in dealt[0]}
+        return float(np.mean(dealt))
+
+    # ---- LiRA -------------------------------------------------------------------------------
+
+    @cached_property
+    def scores(self) -> Floats:
+        """LiRA's scores of these targets with all references, [targets, examples]."""
+        references = np.arange(self.experiment.references)
+        return self.experiment.attack(references, self.models, self.number)
+
+    @cached_property
+    def advantage(self) -> Floats:
+        """LiRA's advantage on each example at the fixed threshold 0, [examples]."""
+        return advantage(self.scores, self.membership)
+
+    def auroc(self, members: Indices | slice, scores: Floats | None = None) -> float:
+        """AUROC over these examples and all targets, scores pooled."""
+        scores = self.scores if scores is None else scores
+        return auroc(scores[:, members], self.membership[:, members])
+
+    def exposure_steps(self, groups: Groups) -> dict[str, float]:
+        """Mean advantage in each bin of memorization less that in the bin below."""
+        mean = {
+            name: float(self.advantage[members].mean()) for name, members in groups.bins.items()
+        }
+        return {f"{lower} to {upper}": mean[upper] - mean[lower] for lower, upper in pairwise(mean)}
+
+    def rank_correlation(self) -> float:
+        """Spearman's correlation of LiRA's advantage here with memorization, over mem > 0.
+
+        LiRA is fitted on one half of the references, memorization is measured on the other.
+        """
+        fitted_on, measured_on = self.experiment.halves()
+        scores = self.experiment.attack(fitted_on, self.models, self.number)
+        memorization = self.experiment.memorization_of(measured_on).estimate
+        members = np.flatnonzero(memorization > 0)
+        gained = advantage(scores, self.membership)[members]
+        correlations = [spearmanr(gained, m).statistic for m in self.dealt(memorization[members])]
+        return float(np.mean(correlations))
+
+    # ---- Theorem 1 --------------------------------------------------------------------------
+
+    @cached_property
+    def soft_llr_excess(self) -> Floats:
+        """Advantage of the soft LLR test less H², both by Gaussians of references, [examples].
+
+        The test says IN with probability e^(s/2) / (1 + e^(s/2)), s being the log-likelihood ratio
+        (Lemma 1); its expected answer stands for a draw. The test's Gaussians are fitted on one
+        half of the references and those of H² on the other; the mean of both ways round.
+        """
+        one, other = self.experiment.halves()
+        return (self._soft_llr_excess(one, other) + self._soft_llr_excess(other, one)) / 2
+
+    def _soft_llr_excess(self, fitted_on: Indices, measured_on: Indices) -> Floats:
+        answers = expit(self.experiment.attack(fitted_on, self.models, self.number) / 2)
+        inside = self.membership
+        gained = _side_mean(answers, inside) - _side_mean(answers, ~inside)
+        truly_in = self.experiment.membership[measured_on]
+        truth = _gaussians(self.experiment.confidence[measured_on], truly_in, ~truly_in)
+        return gained - truth.hellinger_squared
+
+    # ---- Equation 7 -------------------------------------------------------------------------
+
+    def hellinger_and_memorization(self) -> tuple[Floats, Floats, Floats]:
+        """H² of the confidences, memorization and its standard error, each [examples].
+
+        H² is that of Gaussians, less its bias: two Gaussians fitted to n values each of one law
+        differ by (1/8 + 1/16)(1/n + 1/n), from their means and their variances.
+        """
+        inside = self.membership
+        outside = ~inside
+        if self.experiment.control == SPLIT_OUT:
+            rng = self.experiment.generator(3, self.number)
+            order = np.where(outside, rng.random(outside.shape), np.inf).argsort(0).argsort(0)
+            inside = order < outside.sum(0) // 2
+            outside &= ~inside
+        fitted = _gaussians(self.experiment.confidence[self.models], inside, outside)
+        bias = (1 / 8 + 1 / 16) * (1 / inside.sum(0) + 1 / outside.sum(0))
+        correct = self.experiment.correct[self.models]
+        sides = [_success_rate(correct, side) for side in (inside, outside)]
+        memorization = sides[0][0] - sides[1][0]
+        return (
+            fitted.hellinger_squared - bias,
+            memorization,
+            np.sqrt(sides[0][1] + sides[1][1]),
+        )
+
+    def share_above_memorization(self, margin: float, errors: float) -> float:
+        """Share of examples whose H² exceeds mem + margin + so many standard errors of mem."""
+        hellinger, memorization, stderr = self.hellinger_and_memorization()
+        return float(np.mean(hellinger > memorization + margin + errors * stderr))
+
+    # ---- Corollary 1 ------------------------------------------------------------------------
+
+    def complexity_slopes(self) -> dict[str, float]:
+        """Slope of log n on log 1/mem in two channels; see `complexity`."""
+        memorization, needed = self.complexity()
+        slopes: dict[str, list[float]] = {channel: [] for channel in needed}
+        for regressor in self.dealt(memorization):
+            for channel, models in needed.items():
+                slope = np.polyfit(-np.log(regressor), np.log(models), 1)[0]
+                slopes[channel].append(float(slope))
+        return {channel: float(np.mean(each)) for channel, each in slopes.items()}
+
+    def complexity(self) -> tuple[Floats, dict[str, Floats]]:
+        """Memorization, and the models needed in each channel, of surely memorized examples.
+
+        n is the number of independent models, all IN or all OUT, whose likelihood ratio reaches
+        `TARGET_ADVANTAGE`, with what the block's models say as the truth: whether the label is
+        predicted ("prediction"), or the confidence, a Gaussian on each side ("confidence").
+        Examples are chosen on one half of the references and memorization is measured on the
+        other, so that neither shares its error with n.
+        """
+        chosen_on, measured_on = self.experiment.halves()
+        chosen = Groups(self.experiment.memorization_of(chosen_on).estimate).above(SURELY_MEMORIZED)
+        memorization = self.experiment.memorization_of(measured_on).estimate[chosen]
+        inside = self.membership[:, chosen]
+        correct = self.experiment.correct[self.models][:, chosen]
+        p_in, p_out = _side_mean(correct, inside), _side_mean(correct, ~inside)
+        prediction = sample_complexity(
+            np.stack([1 - p_out, p_out], -1), np.stack([1 - p_in, p_in], -1), TARGET_ADVANTAGE
+        )
+        fitted = _gaussians(self.experiment.confidence[self.models][:, chosen], ~inside, inside)
+        needed = {
+            "prediction": np.where(p_in > p_out, prediction, np.inf),
+            "confidence": gaussian_sample_complexity(
+                fitted.mean[0],
+                fitted.variance[0],
+                fitted.mean[1],
+                fitted.variance[1],
+                TARGET_ADVANTAGE,
+            ),
+        }
+        least = 1 / len(measured_on)
+        return np.maximum(memorization, least), {
+            channel: np.minimum(models.astype(np.float64), MOST_MODELS)
+            for channel, models in needed.items()
+        }
+
+    # ---- number of shadow models ------------------------------------------------------------
+
+    @cached_property
+    def scores_by_count(self) -> dict[int, Floats]:
+        """Scores with 2, 4, 8, ... and all references: LiRA of variant `residual-fixed`.
+
+        Each block starts elsewhere in the references, so that the few models of a small count are
+        not the same in every block.
+        """
+        experiment = self.experiment
+        references = np.roll(np.arange(experiment.references), -self.number * experiment.block)
+        return {
+            count: experiment.attack(references[:count], self.models, self.number, "residual-fixed")
+            for count in shadow_counts(len(references))
+        }
+
+    def shadows_needed(self, members: Indices | slice) -> float:
+        """References that first give `SHARE_OF_FULL` of the full bank's AUROC above chance.
+
+        On the AUROC made monotone in the count (a noisy curve crosses early), log-interpolated
+        between the counts tried; all references where the full bank does no better than chance.
+        """
+        counts = list(self.scores_by_count)
+        rough = [self.auroc(members, scores) for scores in self.scores_by_count.values()]
+        gain = isotonic_regression(np.array(rough)) - 0.5
+        if gain[-1] <= 0:
+            return float(counts[-1])
+        enough = SHARE_OF_FULL * gain[-1]
+        at = int(np.argmax(gain >= enough))
+        if at == 0:
+            return float(counts[0])
+        part = (enough - gain[at - 1]) / (gain[at] - gain[at - 1])
+        return float(counts[at - 1] * (counts[at] / counts[at - 1]) ** part)
+
+    def auroc_with_one_pair(self, members: Indices) -> float:
+        """AUROC of fixed-variance LiRA that has seen one IN and one OUT model of each example.
+
+        Each block's attacker has seen other models.
+        """
+        return self.auroc(members, self._scores_with_one_pair)
+
+    @cached_property
+    def _scores_with_one_pair(self) -> Floats:
+        experiment = self.experiment
+        references = np.arange(experiment.references)
+        inside = experiment.believed(references, self.number)
+        confidence = experiment.confidence[references]
+        seen = [_nth_row(confidence, side, self.number) for side in (inside, ~inside)]
+        pair = np.repeat([[True], [False]], inside.shape[1], axis=1)
+        return lira(
+            np.concatenate([seen, experiment.confidence[self.models]]),
+            np.concatenate([pair, self.membership]),
+            targets=np.arange(2, 2 + len(self.models)),
+            variant="residual-fixed",
+        )
+
+
+def shadow_counts(references: int) -> list[int]:
+    """2, 4, 8, ... and the number of references itself."""
+    counts = [2**k for k in range(1, references.bit_length()) if 2**k < references]
+    return [*counts, references]
+
+
+@dataclass(frozen=True, eq=False)
+class _Gaussians:
+    """Mean and variance (ddof 0) of two sides, each [2, examples]."""
+
+    mean: Floats
+    variance: Floats
+
+    @property
+    def hellinger_squared(self) -> Floats:
+        mean, variance = self.mean[:, :, None], self.variance[:, :, None, None]
+        squared: Floats = gaussian_hellinger_squared(mean[0], variance[0], mean[1], variance[1])
+        return squared
+
+
+def _gaussians(
+    confidence: NDArray[np.floating], first: NDArray[np.bool_], second: NDArray[np.bool_]
+) -> _Gaussians:
+    """Gaussians of the confidences of each example's models on two sides."""
+    moments = []
+    for side in (first, second):
+        mean = _side_mean(confidence, side)
+        moments.append((mean, _side_mean((confidence - mean) ** 2, side)))
+    means, variances = zip(*moments, strict=True)
+    return _Gaussians(np.array(means), np.array(variances))
+
+
+def _side_mean(values: NDArray[Any], side: NDArray[np.bool_]) -> Floats:
+    """Mean over the models on the side, [examples] from [models, examples]."""
+    mean: Floats = np.where(side, values, 0).sum(0, dtype=np.float64) / side.sum(0)
+    return mean
+
+
+def _success_rate(correct: NDArray[np.bool_], side: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Share of the side's models that are right, and the variance of that share.
+
+    The variance adds a success and a failure (Agresti and Caffo 2000), as label memorization does.
+    """
+    right, count = (correct & side).sum(0), side.sum(0)
+    share = (right + 1) / (count + 2)
+    return right / count, share * (1 - share) / (count + 2)
+
+
+def _nth_row(values: NDArray[np.floating], side: NDArray[np.bool_], n: int) -> Floats:
+    """Of each column, the value in the n-th row (from 0) that is on the side."""
+    rows = np.argmax(np.cumsum(side, axis=0) == n + 1, axis=0)
+    picked: Floats = values[rows, np.arange(values.shape[1])].astype(np.float64)
+    return picked

@@ -1,0 +1,292 @@
+"""What a run leaves behind: `results.jsonl`, one line per (claim, version, subject, tier, arm)."""
+
+import fcntl
+import json
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchsuite.report.files import unwritable, write_atomically
+
+SCHEMA = 1
+RESULTS = "results.jsonl"
+OBSERVED = "observed"
+
+_DECIDED = ("supported", "refuted", "inconclusive")
+_TIERS = ("smoke", "cpu", "gpu")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One decided, or merely reported, number; a claim with a single number has one part, "".
+
+    `interval` is two-sided at level 1 - alpha; an end that is unbounded is infinite.
+    """
+
+    name: str
+    rule: str  # "> 0.693", "within ±0.223 of 0"; "" for a number that is reported, not decided
+    estimate: float
+    interval: tuple[float, float]
+    verdict: str  # "" when reported only
+    units_needed: int | None  # inconclusive only; None when unknown
+
+    def __post_init__(self) -> None:
+        _check_choice("verdict", self.verdict, (*_DECIDED, "plumbing", ""))
+        _check_numbers(f"part {self.name!r}", self.estimate, self.interval)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Arrays that a figure is drawn from; `path` is relative to the reports folder."""
+
+    kind: str
+    path: str
+    digest: str  # sha256 of the file, hexadecimal
+
+    def __post_init__(self) -> None:
+        if Path(self.path).is_absolute() or ".." in Path(self.path).parts:
+            raise ValueError(
+                f"artifact path is {self.path!r}; give a path inside the reports folder, "
+                'relative to it ("artifacts/….npz")'
+            )
+
+
+@dataclass(frozen=True)
+class Result:
+    """One arm of one claim on one subject at one tier: what was decided, from what, at what cost.
+
+    `estimate`, `interval` and `rule` are those of the deciding part, the one closest to failing.
+    `verdict` of a control is that of its own rule, and `expected` is what it has to be.
+    Where the sample cannot answer, `unresolved` says why, `estimate` is None and there are no units.
+    `train_seconds` and `models_trained` count this run alone; `seconds` is deciding, not training.
+    """
+
+    schema: int
+    claim: str
+    version: int
+    family: str
+    says: str
+    source: str
+    paper: str
+    subject: str
+    tier: str
+    arm: str
+    verdict: str
+    expected: str
+    reason: str
+    as_expected: bool
+    unresolved: str
+    rule: str
+    estimate: float | None
+    interval: tuple[float, float]
+    alpha: float
+    parts: tuple[Part, ...]
+    units: tuple[dict[str, Any], ...]
+    declared_units: int
+    artifacts: tuple[Artifact, ...]
+    seconds: float
+    train_seconds: float
+    models_trained: int
+    models_reused: int
+    rerun: str
+    provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ValueError(f"schema is {self.schema!r}; this benchsuite writes {SCHEMA}")
+        verdicts = (*_DECIDED, "plumbing", *(["void"] if self.arm == OBSERVED else []))
+        _check_choice("tier", self.tier, _TIERS)
+        _check_choice("verdict", self.verdict, verdicts)
+        _check_choice("expected", self.expected, _DECIDED)
+        if self.estimate is not None:
+            _check_numbers(f"{self.claim} ({self.arm})", self.estimate, self.interval)
+        elif not self.unresolved:
+            raise ValueError(f"{self.claim} ({self.arm}) has no estimate; say why in unresolved")
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """What is run, replaced and shown together: (claim, subject, tier)."""
+        return (self.claim, self.subject, self.tier)
+
+
+def read_results(folder: Path | str) -> list[Result]:
+    """Every saved line of `folder`, in file order; an empty list where nothing was recorded.
+
+    ValueError, with file and line, for a broken line, another schema, or a repeated line.
+    """
+    path = Path(folder) / RESULTS
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise OSError(f"cannot read {path}: {error.strerror}; check --reports") from error
+    results: list[Result] = []
+    line_of: dict[tuple[Any, ...], int] = {}
+    for number, line in enumerate(raw.removesuffix(b"\n").split(b"\n") if raw else [], start=1):
+        try:
+            result = _parse(line)
+            key = (*result.group, result.version, result.arm)
+            if key in line_of:
+                raise ValueError(
+                    f"the same claim, version, subject, tier and arm as line {line_of[key]}"
+                )
+        except ValueError as error:
+            raise ValueError(
+                f"{path}, line {number}: {error}; delete the line, or move the file away, "
+                "and run its claim again"
+            ) from error
+        line_of[key] = number
+        results.append(result)
+    return results
+
+
+def record(folder: Path | str, results: Iterable[Result]) -> None:
+    """Save all arms of one or more (claim, subject, tier), in place of what was saved of them.
+
+    Lines of the same or an older version go, controls that no longer exist among them. The file is
+    exchanged whole, under a lock: a reader sees the old or the new one, and of two processes that
+    record at once neither loses a line. ValueError for a value that JSON cannot hold (NaN), and
+    OSError naming `--reports` where the folder cannot be written.
+    """
+    folder = Path(folder)
+    new: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        group = new.setdefault(result.group, [])
+        if any(result.arm == other.arm for other in group):
+            raise ValueError(
+                f"results hold arm {result.arm!r} of {result.claim} twice; pass it once"
+            )
+        if group and result.version != group[0].version:
+            raise ValueError(f"results hold two versions of {result.claim}; pass one")
+        group.append(result)
+    lines = {key: [_line(result) for result in group] for key, group in new.items()}
+    with _locked(folder):
+        merged: dict[tuple[str, str, str], list[str]] = {}
+        for old in read_results(folder):
+            kept = merged.setdefault(old.group, [])
+            if old.group not in new or old.version > new[old.group][0].version:
+                kept.append(_line(old))
+        for key, added in lines.items():
+            merged.setdefault(key, []).extend(added)
+        text = "".join(line + "\n" for group in merged.values() for line in group)
+        write_atomically(folder / RESULTS, text.encode())
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".results.lock").open("a")
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _line(result: Result) -> str:
+    return json.dumps(_plain(result.claim, result), allow_nan=False, ensure_ascii=False)
+
+
+def _plain(where: str, value: Any) -> Any:
+    """`value` as JSON's own types: the one place where NumPy scalars become Python numbers."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: [None if math.isinf(end) else float(end) for end in item]
+            if field.name == "interval"
+            else _plain(f"{where}: {field.name}", item)
+            for field in fields(value)
+            for item in [getattr(value, field.name)]
+        }
+    if isinstance(value, dict):
+        return {str(key): _plain(f"{where}[{key!r}]", item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(where, item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} is {value}; a result holds finite numbers only")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(
+        f"{where} is a {type(value).__name__}; a result holds text, numbers, lists and dicts only"
+    )
+
+
+def _parse(line: bytes) -> Result:
+    try:
+        row = json.loads(line.decode(), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text ({error.reason})") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"a JSON {type(row).__name__}, expected an object")
+    if row.get("schema") != SCHEMA:
+        raise ValueError(
+            f"schema {row.get('schema')!r}, and this benchsuite reads schema {SCHEMA}: the file is "
+            "another version's"
+        )
+    result: Result = _decode(Result, row)
+    return result
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} where JSON has no such number")
+
+
+def _decode(cls: type, row: Any) -> Any:
+    if not isinstance(row, dict):
+        raise ValueError(f"{row!r} where a {cls.__name__.lower()} was expected")
+    names = [field.name for field in fields(cls)]
+    for wrong, said in (
+        ([name for name in names if name not in row], "misses field"),
+        ([name for name in row if name not in names], "has an unknown field"),
+    ):
+        if wrong:
+            raise ValueError(f"the {cls.__name__.lower()} {said} {wrong[0]!r}")
+    return cls(
+        **{field.name: _value(field.name, field.type, row[field.name]) for field in fields(cls)}
+    )
+
+
+def _value(name: str, kind: Any, value: Any) -> Any:
+    if kind == tuple[float, float] and isinstance(value, list) and len(value) == 2:
+        low, high = value
+        return (
+            -math.inf if low is None else _value(name, float, low),
+            math.inf if high is None else _value(name, float, high),
+        )
+    if kind in (tuple[Part, ...], tuple[Artifact, ...]) and isinstance(value, list):
+        return tuple(_decode(kind.__args__[0], item) for item in value)
+    if kind == tuple[dict[str, Any], ...] and isinstance(value, list):
+        return tuple(_value(name, dict[str, Any], item) for item in value)
+    if kind == dict[str, Any] and isinstance(value, dict):
+        return value
+    if kind == int | None and value is None:
+        return None
+    if kind is float and type(value) in (int, float):
+        return float(value)
+    if (kind in (int, int | None) and type(value) is int) or (
+        kind in (str, bool) and type(value) is kind
+    ):
+        return value
+    raise ValueError(f"field {name!r} is {value!r}, expected {getattr(kind, '__name__', kind)}")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, choices))}")
+
+
+def _check_numbers(where: str, estimate: float, interval: tuple[float, float]) -> None:
+    if not math.isfinite(estimate):
+        raise ValueError(f"{where}: estimate is {estimate}; expected a finite number")
+    if len(interval) != 2 or not interval[0] <= interval[1]:
+        raise ValueError(f"{where}: interval is {interval}; expected (low, high), low <= high")

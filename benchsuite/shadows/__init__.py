@@ -1,0 +1,15 @@
+"""Shadow models: who is IN, where their outputs lie, how they are trained."""
+
+from benchsuite.shadows.bank import Execution, Fill, ShadowBank
+from benchsuite.shadows.fill import COLUMNS, Progress, train_shadows
+from benchsuite.shadows.shards import BankError
+
+__all__ = [
+    "COLUMNS",
+    "BankError",
+    "Execution",
+    "Fill",
+    "Progress",
+    "ShadowBank",
+    "train_shadows",
+]

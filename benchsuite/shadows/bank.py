@@ -1,0 +1,220 @@
+"""The shadow bank: what many models say of the same examples, on disk."""
+
+import hashlib
+import json
+import platform
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchsuite.shadows.design import Balanced
+from benchsuite.shadows.shards import (
+    BankError,
+    read_shard,
+    shard_path,
+    write_atomically,
+)
+from benchsuite.subject import Subject
+from benchsuite.training import SEMANTICS, Strategy
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a bank's models are computed: fixed when the bank is made, obeyed by whoever goes on.
+
+    Results are equal bit for bit only within one execution and hardware, so a resume keeps to it.
+    """
+
+    strategy: Strategy
+    stack: int
+    threads: int
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Fill:
+    """What one call of `train_shadows` did.
+
+    Attributes:
+        models_trained: trained by this process in this call.
+        models_reused: whose columns were there, or were filled by another process.
+        seconds: spent filling.
+    """
+
+    models_trained: int
+    models_reused: int
+    seconds: float
+
+
+class ShadowBank:
+    """Shadow models' outputs by column, one row per model; read-only.
+
+    Attributes:
+        folder: where the files lie.
+        manifest: the bank's identity, execution and provenance.
+        fill: what the call that returned this bank did, or None after `open`.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], fill: Fill | None = None) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.fill = fill
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "ShadowBank":
+        """Open the bank in `folder`.
+
+        Raises:
+            BankError: there is no bank, or its manifest is broken or of another version.
+        """
+        path = Path(folder) / "manifest.json"
+        try:
+            manifest = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise BankError(
+                f"no bank in {folder}: manifest.json is missing; make one with train_shadows"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise BankError(f"bank manifest {path} cannot be read: {error}") from error
+        if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+            raise BankError(
+                f"bank manifest {path} is of another version than this benchsuite's {SCHEMA}: "
+                "choose another folder with --banks, or delete the bank"
+            )
+        if manifest["key"] != _key(manifest["identity"]):
+            raise BankError(
+                f"bank manifest {path} was changed: its key does not match its identity; choose "
+                "another folder with --banks, or delete the bank"
+            )
+        return cls(Path(folder), manifest)
+
+    @classmethod
+    def for_subject(
+        cls, root: Path, subject: Subject, design: Balanced, execution: Execution
+    ) -> "ShadowBank":
+        """Open the subject's bank below `root`, or make an empty one with this execution.
+
+        Raises:
+            BankError: the folder cannot be written, or holds a bank of another manifest.
+        """
+        identity = {
+            "subject": subject.identity(),
+            "design": design.identity(),
+            "semantics": SEMANTICS,
+        }
+        key = _key(identity)
+        folder = root / f"{subject.name}-{key[:12]}"
+        if not (folder / "manifest.json").exists():
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise BankError(
+                    f"bank folder {folder} cannot be made ({error.strerror}): choose another with "
+                    "--banks"
+                ) from error
+            manifest = {
+                "schema": SCHEMA,
+                "key": key,
+                "identity": identity,
+                "execution": asdict(execution),
+                "made_with": {
+                    "torch": torch.__version__,
+                    "numpy": np.__version__,
+                    "python": platform.python_version(),
+                    "machine": platform.machine(),
+                },
+            }
+            write_atomically(
+                folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode()
+            )
+        bank = cls.open(folder)
+        if bank.manifest["key"] != key:
+            raise BankError(
+                f"bank folder {folder} holds another bank (key {bank.manifest['key'][:12]}, "
+                f"expected {key[:12]}): choose another folder with --banks, or delete it"
+            )
+        return bank
+
+    @property
+    def key(self) -> str:
+        """Digest of all that the models depend on."""
+        return str(self.manifest["key"])
+
+    @property
+    def execution(self) -> Execution:
+        """How this bank's models are computed."""
+        return Execution(**self.manifest["execution"])
+
+    @property
+    def design(self) -> Balanced:
+        """Who is IN, as a rule; `membership` has it as it was when the models were trained."""
+        identity = self.manifest["identity"]["design"]
+        return Balanced(identity["examples"], identity["share"], identity["seed"])
+
+    @property
+    def models(self) -> int:
+        """Number of models it holds, counted from id 0 without a gap."""
+        return self._models_with("membership")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns it holds for every one of its models, such as "pool.confidence"."""
+        names = {re.sub(r"\.\d{6}-\d{6}$", "", path.stem) for path in self._files()}
+        models = self.models
+        whole = {n for n in names if models and self._models_with(n) >= models}
+        return tuple(sorted(whole - {"membership", "weights"}))
+
+    @property
+    def membership(self) -> NDArray[np.bool_]:
+        """Who was IN: bool [models, examples]."""
+        return self._read("membership")["membership"].astype(bool)
+
+    def column(self, probe: str, what: str) -> NDArray[Any]:
+        """What the models say of a probe's examples, [models, examples, ...].
+
+        Args:
+            probe: "pool", "test", or the name of a probe given to `train_shadows`.
+            what: "confidence" (scaled, float32), "correct" (bool), "logits" (float32, a last axis
+                of classes).
+
+        Raises:
+            BankError: the column is not there for every model, or a shard is refused.
+        """
+        return self._read(f"{probe}.{what}")[what]
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("[!.]*.safetensors"))
+
+    def _models_with(self, column: str) -> int:
+        block, count = self.design.block, 0
+        while shard_path(self.folder, column, count, count + block).exists():
+            count += block
+        return count
+
+    def _read(self, column: str) -> dict[str, NDArray[Any]]:
+        models, block = self.models, self.design.block
+        if models == 0:
+            raise BankError(f"bank {self.folder} holds no models yet: run train_shadows")
+        shards = []
+        for first in range(0, models, block):
+            path = shard_path(self.folder, column, first, first + block)
+            if not path.exists():
+                raise BankError(
+                    f"bank {self.folder} has no column {column!r} for models {first} to "
+                    f"{first + block - 1}; it has {', '.join(self.columns) or 'none'}: name it in "
+                    "train_shadows(columns=...)"
+                )
+            shards.append(read_shard(path, key=self.key, column=column, first=str(first)))
+        return {name: np.concatenate([s[name] for s in shards]) for name in shards[0]}
+
+
+def _key(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,282 @@
+"""Filling a bank: train the models that are missing and write down what they say."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchsuite.data.dataset import Dataset
+from benchsuite.shadows.bank import Execution, Fill, ShadowBank
+from benchsuite.shadows.design import Balanced
+from benchsuite.shadows.shards import read_shard, shard_lock, shard_path, write_shard
+from benchsuite.stats.confidence import scaled_confidence
+from benchsuite.subject import Subject
+from benchsuite.training import TrainingJob, Weights, logits, template, train, why_not_stacked
+
+Progress = Callable[[int, int, int, float], None]
+"""Called after every stack: models done, models in all, models trained now, seconds so far."""
+
+COLUMNS = ("pool.confidence", "pool.correct", "test.correct")
+KEEP_WEIGHTS_BELOW = 256 * 1024
+"""Bytes of weights per model up to which they are kept: a later column then needs no training."""
+
+STACK_UP_TO = 100_000
+"""Parameters up to which a model is stacked: larger ones fill the device one by one."""
+
+_STACK = 32
+
+
+def train_shadows(
+    subject: Subject,
+    models: int,
+    *,
+    folder: str | Path = ".banks",
+    columns: Sequence[str] = COLUMNS,
+    probes: Mapping[str, Dataset] | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> ShadowBank:
+    """Train `models` shadow models of a subject, each on its own balanced subset, into a bank.
+
+    Models that the bank below `folder` already holds are not trained again, whoever trained them;
+    a call that was killed goes on where it was. Several processes may run the same call at once.
+
+    Args:
+        subject: what to train.
+        models: how many, a multiple of the design's block (64 at a share of one half).
+        folder: where banks lie; each subject, design and seed has a folder of its own in it.
+        columns: what to write down, as "probe.what": see `ShadowBank.column`.
+        probes: further examples to ask the models about, by name, beside "pool" and "test".
+        seed: of initial weights, order of batches and subsets.
+        device: to train on; None takes the bank's own, or for a new bank CUDA where there is one.
+        progress: told how far it is.
+
+    Returns:
+        The bank, holding at least `models` models; `bank.fill` says what was trained.
+
+    Raises:
+        ValueError: `models` is no multiple of the block, an unknown column or probe, a design that
+            cannot be balanced, or models whose outputs are not finite.
+        BankError: the bank cannot be written, or was made by another manifest or device.
+    """
+    design = Balanced(len(subject.pool), subject.share, seed)
+    if models < 1 or models % design.block:
+        near = max(design.block, models // design.block * design.block)
+        raise ValueError(
+            f"models={models} is not a multiple of {design.block}, the block in which every "
+            f"example is IN equally often: use {near} or {near + design.block}"
+        )
+    asked = {"pool": subject.pool, "test": subject.test, **(probes or {})}
+    for column in columns:
+        probe, _, what = column.partition(".")
+        if probe not in asked or what not in ("confidence", "correct", "logits"):
+            raise ValueError(
+                f"columns: {column!r} is unknown; expected PROBE.WHAT with PROBE one of "
+                f"{', '.join(asked)} and WHAT one of confidence, correct, logits"
+            )
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    bank = ShadowBank.for_subject(Path(folder), subject, design, _execution_for(subject, chosen))
+    if device is not None and device != bank.execution.device:
+        raise ValueError(
+            f"device={device!r}, but the bank {bank.folder} was made on "
+            f"{bank.execution.device!r}: use that device, or another folder"
+        )
+    filler = _Filler(bank, subject, asked, columns, progress)
+    return ShadowBank(bank.folder, bank.manifest, filler.fill(models))
+
+
+def _execution_for(subject: Subject, device: str) -> Execution:
+    """Stacks are trained one per core, on one thread each; loops one after another, on all cores.
+
+    One thread each because threads that wait for each other within a product of small matrices
+    come to a standstill as soon as another process wants a core.
+    """
+    model = template(subject.model)
+    small = sum(parameter.numel() for parameter in model.parameters()) <= STACK_UP_TO
+    if small and why_not_stacked(model) is None:
+        return Execution("stacked", _STACK, 1, "float32", device)
+    return Execution("looped", 1, torch.get_num_threads(), "float32", device)
+
+
+class _Filler:
+    def __init__(
+        self,
+        bank: ShadowBank,
+        subject: Subject,
+        probes: Mapping[str, Dataset],
+        columns: Sequence[str],
+        progress: Progress | None,
+    ) -> None:
+        self._bank = bank
+        self._subject = subject
+        self._probes = probes
+        self._columns = columns
+        self._progress = progress
+        self._device = torch.device(bank.execution.device)
+        self._inputs = {
+            probe: torch.tensor(probes[probe].inputs(), device=self._device)
+            for probe in {"pool", *(column.partition(".")[0] for column in columns)}
+        }
+        self._counting = threading.Lock()
+        self._trained = self._done = self._total = 0
+        self._started = 0.0
+
+    def fill(self, models: int) -> Fill:
+        self._started = time.perf_counter()
+        shards = [first for first in range(0, models, self._block) if self._missing(first)]
+        self._total, self._done = models, models - self._block * len(shards)
+        execution = self._bank.execution
+        alone = execution.strategy == "looped" or self._device.type != "cpu"
+        threads_before = torch.get_num_threads()
+        executor = ThreadPoolExecutor(
+            1 if alone else len(os.sched_getaffinity(0)),
+            initializer=torch.set_num_threads,
+            initargs=(execution.threads,),
+        )
+        try:
+            # First those that no other process is at; then whatever those left undone.
+            for wait in (False, True):
+                futures = [executor.submit(self._fill_shard, first, wait) for first in shards]
+                for future in futures:
+                    future.result()
+                shards = [first for first in shards if self._missing(first)]
+        finally:
+            executor.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads_before)
+        seconds = time.perf_counter() - self._started
+        return Fill(self._trained, models - self._trained, seconds)
+
+    @property
+    def _block(self) -> int:
+        return self._bank.design.block
+
+    def _missing(self, first: int) -> list[str]:
+        return [
+            column
+            for column in ("membership", *self._columns)
+            if not self._path(column, first).exists()
+        ]
+
+    def _path(self, column: str, first: int) -> Path:
+        return shard_path(self._bank.folder, column, first, first + self._block)
+
+    def _fill_shard(self, first: int, wait: bool) -> None:
+        with shard_lock(self._bank.folder, first, wait=wait) as held:
+            if held:
+                self._fill_held_shard(first)
+
+    def _fill_held_shard(self, first: int) -> None:
+        missing = self._missing(first)
+        if not missing:  # another process filled it meanwhile
+            return
+        for left in self._bank.folder.glob(f".*.{first:06d}-*.tmp"):
+            left.unlink(missing_ok=True)
+        weights = self._kept_weights(first)
+        if weights is None:
+            weights = self._train(first)
+            if self._bytes_per_model(weights) <= KEEP_WEIGHTS_BELOW:
+                self._write("weights", first, {n: t.cpu().numpy() for n, t in weights.items()})
+        else:
+            self._count(self._block, trained=0)
+        outputs = self._outputs(first, weights, [c for c in missing if c != "membership"])
+        for column, values in outputs.items():
+            self._write(column, first, {column.partition(".")[2]: values})
+        # Membership comes last: a shard counts as held once it is there.
+        rows = self._bank.design.rows(first, first + self._block)
+        self._write("membership", first, {"membership": rows})
+
+    def _kept_weights(self, first: int) -> Weights | None:
+        path = self._path("weights", first)
+        if not path.exists():
+            return None
+        arrays = read_shard(path, **self._header("weights", first))
+        return {name: torch.from_numpy(a).to(self._device) for name, a in arrays.items()}
+
+    def _train(self, first: int) -> Weights:
+        block, stack = self._block, self._bank.execution.stack
+        rows = self._bank.design.rows(first, first + block)
+        pool = self._subject.pool
+        validation = self._subject.validation
+        job = TrainingJob(
+            self._subject.model,
+            self._subject.recipe,
+            self._inputs["pool"],
+            torch.tensor(pool.labels, device=self._device),
+            np.stack([np.flatnonzero(row) for row in rows]),
+            tuple(range(first, first + block)),
+            self._bank.design.seed,
+            None
+            if validation is None
+            else (
+                torch.tensor(validation.inputs(), device=self._device),
+                torch.tensor(validation.labels, device=self._device),
+            ),
+        )
+        strategy = self._bank.execution.strategy
+        parts = []
+        for at in range(0, block, stack):
+            part = job.part(at, min(at + stack, block))
+            parts.append(train(part, strategy))
+            self._count(len(part.models), trained=len(part.models))
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _outputs(
+        self, first: int, weights: Weights, columns: Sequence[str]
+    ) -> dict[str, NDArray[Any]]:
+        outputs: dict[str, NDArray[Any]] = {}
+        for probe in sorted({column.partition(".")[0] for column in columns}):
+            said = logits(
+                self._subject.model,
+                weights,
+                self._inputs[probe],
+                self._bank.execution.strategy,
+            )
+            values = said.float().cpu().numpy()
+            if not np.isfinite(values).all():
+                model = first + int(np.argmin(np.isfinite(values).all(axis=(1, 2))))
+                raise ValueError(
+                    f"model {model} of {self._subject.name} gives logits that are not finite: its "
+                    "training diverged; lower the recipe's learning_rate"
+                )
+            labels = self._probes[probe].labels
+            for what in (c.partition(".")[2] for c in columns if c.startswith(f"{probe}.")):
+                if what == "logits":
+                    outputs[f"{probe}.{what}"] = values
+                elif what == "correct":
+                    outputs[f"{probe}.{what}"] = values.argmax(axis=2) == labels
+                else:
+                    of_labels = np.broadcast_to(labels, values.shape[:2])
+                    outputs[f"{probe}.{what}"] = scaled_confidence(values, of_labels).astype(
+                        np.float32
+                    )
+        return outputs
+
+    def _count(self, done: int, trained: int) -> None:
+        with self._counting:
+            self._done += done
+            self._trained += trained
+            if self._progress is not None:
+                seconds = time.perf_counter() - self._started
+                self._progress(self._done, self._total, self._trained, seconds)
+
+    def _header(self, column: str, first: int) -> dict[str, str]:
+        header = {"key": self._bank.key, "column": column, "first": str(first)}
+        probe = column.partition(".")[0]
+        if probe in self._probes and "." in column:
+            header["probe"] = self._probes[probe].digest
+        return header
+
+    def _write(self, column: str, first: int, arrays: dict[str, NDArray[Any]]) -> None:
+        write_shard(self._path(column, first), arrays, **self._header(column, first))
+
+    @staticmethod
+    def _bytes_per_model(weights: Weights) -> int:
+        return sum(tensor[0].numel() * tensor.element_size() for tensor in weights.values())

@@ -1,0 +1,1 @@
+"""Divergences, likelihood ratios, ROC, intervals and verdicts: NumPy in, NumPy out, no models."""

@@ -1,0 +1,40 @@
+"""Training many models that differ in their training subset: stacked where it can, looped else."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from benchsuite.training.batches import ModelFactory, TrainingJob, Weights, template
+from benchsuite.training.looped import logits_looped, train_looped
+from benchsuite.training.recipe import Augmentation, Recipe
+from benchsuite.training.stacked import logits_stacked, train_stacked, why_not_stacked
+
+SEMANTICS = 1
+"""Raised whenever the same job would give other models: banks made before are then not reused."""
+
+Strategy = Literal["stacked", "looped"]
+
+__all__ = [
+    "SEMANTICS",
+    "Augmentation",
+    "ModelFactory",
+    "Recipe",
+    "Strategy",
+    "TrainingJob",
+    "Weights",
+    "logits",
+    "template",
+    "train",
+    "why_not_stacked",
+]
+
+
+def train(job: TrainingJob, strategy: Strategy) -> Weights:
+    """Train every model of the job; both strategies give the same models up to rounding."""
+    return train_stacked(job) if strategy == "stacked" else train_looped(job)
+
+
+def logits(factory: ModelFactory, weights: Weights, inputs: Tensor, strategy: Strategy) -> Tensor:
+    """Logits [models, examples, classes] of trained models in evaluation mode."""
+    of = logits_stacked if strategy == "stacked" else logits_looped
+    return of(factory, weights, inputs)

@@ -1,0 +1,74 @@
+"""The plain reference: one ordinary PyTorch model after another.
+
+Trains any architecture. The stacked trainer must give the same models.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchsuite.training import randomness
+from benchsuite.training.batches import (
+    ModelFactory,
+    TrainingJob,
+    Weights,
+    optimizer_for,
+    set_learning_rate,
+    template,
+)
+from benchsuite.training.randomness import Purpose
+
+
+def train_looped(job: TrainingJob) -> Weights:
+    """Train the job's models one by one and return their weights, [models, ...] by name."""
+    states = [_train_one(job.part(i, i + 1)).state_dict() for i in range(len(job.models))]
+    return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+
+
+def _train_one(job: TrainingJob) -> nn.Module:
+    (model_id,) = job.models
+    model = job.untrained(model_id).train()
+    optimizer = optimizer_for(job.recipe, list(model.parameters()))
+    best, best_loss, stale = model, float("inf"), 0
+    step = 0
+    devices = [job.inputs.device] if job.inputs.is_cuda else []
+    for epoch in range(job.recipe.epochs):
+        # Dropout and its like draw from torch's global generator: seeded here, put back after.
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(randomness.torch_seed(job.seed, model_id, Purpose.LAYERS, epoch))
+            for inputs, labels in job.epoch(epoch):
+                set_learning_rate(optimizer, job.recipe.learning_rate_at(step, job.steps))
+                optimizer.zero_grad()
+                cross_entropy(model(inputs[0]), labels[0]).backward()
+                optimizer.step()
+                step += 1
+        if job.recipe.early_stopping is not None and job.validation is not None:
+            loss = _loss(model, *job.validation)
+            stale = 0 if loss < best_loss else stale + 1
+            if stale == 0:
+                best, best_loss = copy.deepcopy(model), loss
+            if stale == job.recipe.early_stopping:
+                break
+    return best
+
+
+@torch.no_grad()
+def _loss(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
+    model.eval()
+    loss = float(cross_entropy(model(inputs), labels))
+    model.train()
+    return loss
+
+
+@torch.no_grad()
+def logits_looped(factory: ModelFactory, weights: Weights, inputs: Tensor) -> Tensor:
+    """Logits [models, examples, classes] of every model in evaluation mode."""
+    model = template(factory).to(inputs.device, inputs.dtype).eval()
+    count = len(next(iter(weights.values())))
+    every = []
+    for i in range(count):
+        model.load_state_dict({name: tensor[i] for name, tensor in weights.items()})
+        every.append(torch.cat([model(part) for part in inputs.split(4096)]))
+    return torch.stack(every)

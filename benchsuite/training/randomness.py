@@ -1,0 +1,52 @@
+"""Counter-based randomness: every draw is a function of (seed, model id, purpose, epoch) alone.
+
+So a model is the same whichever stack, worker or order trains it. Philox (Salmon et al. 2011) turns
+the key and a counter into a stream; no generator is shared and none keeps state between calls.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Purpose(IntEnum):
+    """What a stream is drawn for. A number, once used, is never given another meaning."""
+
+    WEIGHTS = 1
+    ORDER = 2
+    AUGMENTATION = 3
+    LAYERS = 4
+    DESIGN = 5
+
+
+def generator(seed: int, model: int, purpose: Purpose, epoch: int = 0) -> np.random.Generator:
+    """A generator of its own for one (seed, model id, purpose, epoch)."""
+    key = np.array([seed, model], dtype=np.uint64)
+    counter = np.array([0, 0, epoch, purpose], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def torch_seed(seed: int, model: int, purpose: Purpose, epoch: int = 0) -> int:
+    """A seed for torch's own generator, for what only torch draws, as a module's weights."""
+    return int(generator(seed, model, purpose, epoch).integers(2**63))
+
+
+def epoch_orders(seed: int, models: Sequence[int], epoch: int, examples: int) -> NDArray[np.int64]:
+    """The order in which each model sees its training subset in one epoch, [models, examples]."""
+    return np.stack(
+        [generator(seed, m, Purpose.ORDER, epoch).permutation(examples) for m in models]
+    )
+
+
+def epoch_augmentations(
+    seed: int, models: Sequence[int], epoch: int, examples: int, shift: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Shifts [models, examples, 2] in pixels (rows, columns) and mirrorings [models, examples]."""
+    shifts, flips = [], []
+    for model in models:
+        draw = generator(seed, model, Purpose.AUGMENTATION, epoch)
+        shifts.append(draw.integers(-shift, shift, size=(examples, 2), endpoint=True))
+        flips.append(draw.random(examples) < 0.5)
+    return np.stack(shifts), np.stack(flips)

@@ -1,0 +1,90 @@
+"""How a model is trained: frozen, hashable, printable, and part of a bank's identity."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random shift and mirror image of every training image, drawn anew each epoch.
+
+    Args:
+        shift: largest shift in pixels, each way and along both axes; the border is filled with 0.
+        flip: whether half of the images are mirrored left to right.
+
+    Raises:
+        ValueError: negative shift, or an augmentation that changes nothing.
+    """
+
+    shift: int = 0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.shift < 0:
+            raise ValueError(f"shift={self.shift} must be 0 or more pixels")
+        if self.shift == 0 and not self.flip:
+            raise ValueError("Augmentation() changes nothing: set shift or flip, or use None")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The training recipe of every shadow model of a subject.
+
+    Cross-entropy on minibatches of a fresh order each epoch; the last, smaller batch is used too.
+
+    Args:
+        epochs: passes over the model's own training subset.
+        batch_size: examples a step.
+        optimizer: "sgd" (with `momentum`) or "adam" (torch's defaults for its betas).
+        learning_rate: at the first step.
+        momentum: of SGD; ignored by Adam.
+        weight_decay: L2 penalty as torch's optimizers define it.
+        schedule: "constant", or "cosine" from `learning_rate` to 0 over all steps.
+        augmentation: random changes of the training images, or None.
+        early_stopping: patience in epochs. Training ends once the loss on the subject's validation
+            set has not fallen for so many epochs, and the best weights are kept. None: never.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    epochs: int = 50
+    batch_size: int = 64
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "cosine"] = "cosine"
+    augmentation: Augmentation | None = None
+    early_stopping: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.optimizer not in ("sgd", "adam"):
+            raise ValueError(f"optimizer={self.optimizer!r} is unknown: use 'sgd' or 'adam'")
+        if self.schedule not in ("constant", "cosine"):
+            raise ValueError(f"schedule={self.schedule!r} is unknown: use 'constant' or 'cosine'")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate={self.learning_rate} must be above 0")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum={self.momentum} must be in [0, 1)")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay={self.weight_decay} must be 0 or more")
+        if self.early_stopping is not None and self.early_stopping < 1:
+            raise ValueError(
+                f"early_stopping={self.early_stopping} is a patience in epochs: use 1 or more, "
+                "or None"
+            )
+
+    def steps(self, examples: int) -> int:
+        """Optimizer steps for a training subset of `examples`."""
+        return self.epochs * math.ceil(examples / self.batch_size)
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """Learning rate of step `step` (from 0) of `steps`."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))

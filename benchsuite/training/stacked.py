@@ -1,0 +1,220 @@
+"""Many models in one set of kernels: parameters with a leading model axis.
+
+A batch is [models, batch, ...]; the loss is the sum of the models' losses, so that each model's
+gradient is its own; one optimizer steps all. Convolutions run as one grouped convolution on
+[batch, models x channels, height, width]. The model axis moves by strides alone, without a copy,
+until a Linear layer needs it first.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchsuite.training.batches import (
+    ModelFactory,
+    TrainingJob,
+    Weights,
+    optimizer_for,
+    set_learning_rate,
+    template,
+)
+
+Layer = Callable[[Tensor, list[Tensor]], Tensor]
+
+
+def _linear(layer: nn.Linear) -> Layer:
+    def forward(x: Tensor, parameters: list[Tensor]) -> Tensor:
+        weight = parameters[0].transpose(1, 2)
+        if layer.bias is None:
+            return torch.bmm(x, weight)
+        return torch.baddbmm(parameters[1].unsqueeze(1), x, weight)
+
+    return forward
+
+
+def _merge(x: Tensor) -> Tensor:
+    """[models, batch, channels, ...] seen as [batch, models x channels, ...]."""
+    return x.transpose(0, 1).flatten(1, 2)
+
+
+def _split(x: Tensor, models: int) -> Tensor:
+    """[batch, models x channels, ...] seen as [models, batch, channels, ...]."""
+    split: Tensor = x.unflatten(1, (models, -1))
+    return split.transpose(0, 1)
+
+
+def _conv2d(layer: nn.Conv2d) -> Layer:
+    def forward(x: Tensor, parameters: list[Tensor]) -> Tensor:
+        models = len(x)
+        merged: Tensor = functional.conv2d(
+            _merge(x).contiguous(memory_format=torch.channels_last),
+            parameters[0].flatten(0, 1),
+            None if layer.bias is None else parameters[1].flatten(),
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            groups=models * layer.groups,
+        )
+        return _split(merged, models)
+
+    return forward
+
+
+def _per_image(layer: nn.Module) -> Layer:
+    """A layer without parameters that treats each channel of each image alone."""
+    return lambda x, _: _split(layer(_merge(x)), len(x))
+
+
+def _elementwise(layer: nn.Module) -> Layer:
+    def forward(x: Tensor, _: list[Tensor]) -> Tensor:
+        result: Tensor = layer(x)
+        return result
+
+    return forward
+
+
+def _flatten(layer: nn.Flatten) -> Layer:
+    return lambda x, _: x.flatten(2)
+
+
+STACKED: dict[type[nn.Module], Callable[..., Layer]] = {
+    nn.Linear: _linear,
+    nn.Conv2d: _conv2d,
+    nn.MaxPool2d: _per_image,
+    nn.AvgPool2d: _per_image,
+    nn.AdaptiveAvgPool2d: _per_image,
+    nn.Flatten: _flatten,
+    nn.Identity: _elementwise,
+    nn.ReLU: _elementwise,
+    nn.LeakyReLU: _elementwise,
+    nn.Tanh: _elementwise,
+    nn.GELU: _elementwise,
+}
+"""Stacked form of each known layer. Exact types: a subclass may compute something else."""
+
+
+def why_not_stacked(model: nn.Module) -> str | None:
+    """Why this model must be looped, naming the first layer that has no stacked form; or None."""
+    if type(model) is not nn.Sequential:
+        return f"{type(model).__name__} is not an nn.Sequential"
+    for name, layer in model.named_children():
+        if type(layer) not in STACKED:
+            return f"layer {name} ({type(layer).__name__}) has no stacked form"
+        if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
+            return f"layer {name} (Conv2d) pads with {layer.padding_mode!r}, not zeros"
+        if isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) != (1, -1):
+            return f"layer {name} (Flatten) keeps more than the batch axis"
+        if isinstance(layer, nn.AdaptiveAvgPool2d | nn.MaxPool2d) and getattr(
+            layer, "return_indices", False
+        ):
+            return f"layer {name} ({type(layer).__name__}) returns indices"
+    names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    if len(names) != len(list(model.parameters())):
+        return "two layers share a parameter"
+    if any(not parameter.requires_grad for parameter in model.parameters()):
+        return "a parameter is frozen"
+    return None
+
+
+class Stack:
+    """Many nn.Sequential models of one shape, computed together.
+
+    Args:
+        template: one of the models; only its layers' settings are used.
+        weights: parameters by name, each [models, ...].
+    """
+
+    def __init__(self, template: nn.Module, weights: Weights) -> None:
+        self.weights = weights
+        self._layers: list[tuple[Layer, list[Tensor]]] = [
+            (
+                STACKED[type(layer)](layer),
+                [weights[f"{name}.{each}"] for each, _ in layer.named_parameters()],
+            )
+            for name, layer in template.named_children()
+        ]
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Logits [models, batch, classes] of inputs [models, batch, ...]."""
+        for layer, parameters in self._layers:
+            inputs = layer(inputs, parameters)
+        return inputs
+
+
+def losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of each model, [models], from [models, batch, classes]."""
+    return (
+        functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+        .view_as(labels)
+        .mean(1)
+    )
+
+
+def train_stacked(job: TrainingJob) -> Weights:
+    """Train the job's models in one stack and return their weights, [models, ...] by name."""
+    untrained = [job.untrained(model) for model in job.models]
+    weights = _stack_states(untrained)
+    stack = Stack(untrained[0], weights)
+    for parameter in weights.values():
+        parameter.requires_grad_()
+    optimizer = optimizer_for(job.recipe, list(weights.values()))
+    stopping = _EarlyStopping(job, stack) if job.recipe.early_stopping is not None else None
+    step = 0
+    for epoch in range(job.recipe.epochs):
+        for inputs, labels in job.epoch(epoch):
+            set_learning_rate(optimizer, job.recipe.learning_rate_at(step, job.steps))
+            optimizer.zero_grad()
+            losses(stack(inputs), labels).sum().backward()
+            optimizer.step()
+            step += 1
+        if stopping is not None and stopping.all_stopped_after_epoch():
+            break
+    trained = weights if stopping is None else stopping.best
+    return {name: tensor.detach() for name, tensor in trained.items()}
+
+
+def _stack_states(models: Sequence[nn.Module]) -> Weights:
+    states = [model.state_dict() for model in models]
+    return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+
+
+class _EarlyStopping:
+    """Each model's own patience: its best weights so far, frozen once it has stopped.
+
+    A stopped model is computed on with the others, but nothing of it is kept any more.
+    """
+
+    def __init__(self, job: TrainingJob, stack: Stack) -> None:
+        assert job.recipe.early_stopping is not None
+        assert job.validation is not None
+        self._stack = stack
+        self._patience = job.recipe.early_stopping
+        inputs, self._labels = job.validation
+        models = len(job.models)
+        self._inputs = inputs.expand(models, *inputs.shape)
+        self._labels = self._labels.expand(models, -1)
+        self._best_loss = torch.full((models,), torch.inf, device=inputs.device, dtype=inputs.dtype)
+        self._stale = torch.zeros(models, dtype=torch.int64, device=inputs.device)
+        self.best = {name: tensor.detach().clone() for name, tensor in stack.weights.items()}
+
+    @torch.no_grad()
+    def all_stopped_after_epoch(self) -> bool:
+        loss = losses(self._stack(self._inputs), self._labels)
+        running = self._stale < self._patience
+        better = running & (loss < self._best_loss)
+        self._stale = torch.where(better, 0, self._stale + running)
+        self._best_loss = torch.where(better, loss, self._best_loss)
+        for name, tensor in self._stack.weights.items():
+            self.best[name][better] = tensor.detach()[better]
+        return not bool((self._stale < self._patience).any())
+
+
+@torch.no_grad()
+def logits_stacked(factory: ModelFactory, weights: Weights, inputs: Tensor) -> Tensor:
+    """Logits [models, examples, classes] of every model on the same inputs [examples, ...]."""
+    stack = Stack(template(factory), weights)
+    models = len(next(iter(weights.values())))
+    parts = [stack(part.expand(models, *part.shape)) for part in inputs.split(1024)]
+    return torch.cat(parts, dim=1)

@@ -1,0 +1,76 @@
+"""What `benchsuite` offers at its top, and what it costs to import."""
+
+import subprocess
+import sys
+
+import pytest
+
+import benchsuite
+
+PUBLIC = {
+    "Augmentation",
+    "Dataset",
+    "Recipe",
+    "ShadowBank",
+    "Subject",
+    "attack_success_rate",
+    "auroc",
+    "cross_influence",
+    "gaussian_hellinger_squared",
+    "hellinger_squared",
+    "kl_divergence",
+    "label_memorization",
+    "lira",
+    "load_subject",
+    "log_likelihood_ratio",
+    "privacy_score",
+    "roc_curve",
+    "sample_complexity",
+    "scaled_confidence",
+    "soft_llr_advantage",
+    "total_variation",
+    "tpr_at_fpr",
+    "train_shadows",
+}
+
+
+def in_a_new_process(code):
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_exactly_the_public_names_are_offered():
+    assert sorted(benchsuite.__all__) == sorted(PUBLIC)  # a list: no name twice
+    assert set(dir(benchsuite)) == PUBLIC | {"__version__"}
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_a_public_name_is_what_it_says(name):
+    offered = getattr(benchsuite, name)
+    assert callable(offered)
+    assert offered.__name__ == name
+    assert offered.__module__.startswith("benchsuite.")
+
+
+def test_a_star_import_brings_the_public_names_and_nothing_else():
+    in_a_new_process(
+        "before = {*dir(), 'before'}\n"
+        "from benchsuite import *\n"
+        f"assert set(dir()) - before == {PUBLIC!r}"
+    )
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'benchsuite' has no attribute 'lyra'"):
+        _ = benchsuite.lyra
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import benchsuite",
+        "from benchsuite import auroc, hellinger_squared, label_memorization, lira",
+        "import benchsuite.report.build, benchsuite.report.terminal, benchsuite.code_digest",
+    ],
+)
+def test_what_trains_nothing_does_not_import_torch(code):
+    in_a_new_process(f"{code}\nimport sys\nassert 'torch' not in sys.modules")
