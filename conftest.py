@@ -4,7 +4,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["benchsuite.plugin"]
+pytest_plugins = ["benchsuite.plugin", "pytester"]
 
 settings.register_profile("fast", max_examples=50, deadline=None)
 settings.register_profile(

@@ -85,6 +85,7 @@ class Claim:
         version: raised when a margin, alpha, unit or rule changes.
         family: that it shares its error rate with.
         says: the finding, in one sentence.
+        measures: what a unit's number is, in a few words.
         source: paper and place.
         paper: the paper's number, as text.
         rule: what the units must satisfy; by tier where it differs.
@@ -101,6 +102,7 @@ class Claim:
     version: int
     family: Family
     says: str
+    measures: str
     source: str
     paper: str
     rule: Rule | AllOf | Mapping[Tier, Rule | AllOf]
@@ -147,7 +149,8 @@ class Arm:
         name: "observed" or the control's.
         rule: it is held against.
         decision: of the rule on its units, or None where the sample cannot answer.
-        unresolved: why it cannot; "" where it can.
+        units: that the experiment yielded, or None where it gave up.
+        unresolved: why there is no decision; "" where there is one.
         required: the verdict that a control must have; "" for the observed arm.
         seconds: spent.
     """
@@ -155,6 +158,7 @@ class Arm:
     name: str
     rule: Rule | AllOf
     decision: Decision | None
+    units: int | None
     unresolved: str
     required: Verdict | Literal[""]
     seconds: float
@@ -189,6 +193,11 @@ class Evidence:
     reason: str
 
     @property
+    def resolved(self) -> bool:
+        """Whether there is a decision behind the verdict, and something to draw."""
+        return self.observed.decision is not None
+
+    @property
     def as_expected(self) -> bool:
         """Whether the run may pass: the declared verdict, or mere plumbing."""
         return self.verdict in (self.expected, "plumbing")
@@ -202,7 +211,7 @@ def gather(claim: Claim, experiment: Experiment, subject: str, tier: Tier) -> Ev
     """Run a claim's controls and the observed arm, and decide.
 
     Raises:
-        ValueError: the generator yields what cannot be decided: no units, other names, NaN.
+        ValueError: the generator yields what cannot be decided: other names, NaN.
     """
     controls = tuple(
         _arm(claim, tier, name, experiment.under(name), required)
@@ -210,9 +219,9 @@ def gather(claim: Claim, experiment: Experiment, subject: str, tier: Tier) -> Ev
     )
     observed = _arm(claim, tier, OBSERVED, experiment, "")
     expected, reason = claim.expected(subject, tier)
-    units = 0 if observed.decision is None else len(observed.decision.units)
     verdict: str = observed.verdict
-    if tier == "smoke" or 0 < units < claim.declared_units(subject, tier):
+    few = observed.units is not None and observed.units < claim.declared_units(subject, tier)
+    if tier == "smoke" or few:
         verdict = "plumbing"
     elif observed.decision and not all(control.came_out for control in controls):
         verdict = "void"
@@ -226,12 +235,16 @@ def _arm(
     own = isinstance(required, str)
     rule = claim.rule_at(tier) if isinstance(required, str) else required
     must: Verdict | Literal[""] = "" if name == OBSERVED else "refuted" if own else "supported"
-    decision, unresolved = None, ""
+    decision, unresolved, units = None, "", None
     try:
-        decision = decide(rule, list(claim.numbers(experiment)), claim.family.alpha_of_each)
+        numbers = list(claim.numbers(experiment))
+        units = len(numbers)
+        if units < 2:
+            raise CannotResolveError(f"{units} units show no spread: train more models")
+        decision = decide(rule, numbers, claim.family.alpha_of_each)
     except CannotResolveError as error:
         unresolved = str(error)
-    return Arm(name, rule, decision, unresolved, must, time.perf_counter() - started)
+    return Arm(name, rule, decision, units, unresolved, must, time.perf_counter() - started)
 
 
 def claim(**declaration: Any) -> Callable[[Callable[..., Iterator[Unit]]], Callable[..., None]]:

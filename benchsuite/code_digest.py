@@ -8,7 +8,14 @@ from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
-_DECIDES_NOTHING = ("report", "plugin.py", "provenance.py", "code_digest.py", "__init__.py")
+_DECIDES_NOTHING = (
+    "__init__.py",
+    "code_digest.py",
+    "plugin.py",
+    "progress.py",
+    "provenance.py",
+    "report",
+)
 
 
 @cache

@@ -1,7 +1,8 @@
 """The pytest plugin: options, tiers, fixtures that train, and the recording of results."""
 
 import os
-import time
+import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,16 @@ from benchsuite.claim import TIERS, Claim, Evidence, Tier, gather
 from benchsuite.code_digest import code_digest
 from benchsuite.experiments.membership import MembershipExperiment
 from benchsuite.experiments.sizes import membership_size
+from benchsuite.progress import TrainingProgress
 from benchsuite.provenance import provenance
 from benchsuite.report.artifacts import save_artifact
 from benchsuite.report.build import build
 from benchsuite.report.results import results_of
-from benchsuite.report.schema import Result, record
-from benchsuite.report.terminal import verdict_lines
+from benchsuite.report.schema import Artifact, Result, record
+from benchsuite.report.terminal import failure, verdict_lines
 from benchsuite.shadows import BankError, Fill, ShadowBank, train_shadows
 from benchsuite.shadows.design import Balanced
-from benchsuite.subject import Subject, load_subject, miniature
+from benchsuite.subject import BUILT_IN, Subject, load_subject, miniature
 
 VERDICT = "verdict"
 """Name of the property by which a test's report carries its claim's verdict."""
@@ -100,10 +102,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the tiers."""
+    """Register the tiers; refuse a subject that cannot be meant."""
     config.addinivalue_line("markers", "smoke: tiny models; shows that it runs, decides nothing")
     config.addinivalue_line("markers", "cpu: real verdicts on a laptop; what claims run by default")
     config.addinivalue_line("markers", "gpu: the papers' data sets and models; needs a GPU")
+    for subject in config.getoption("--subject") or ():
+        if ":" not in subject and subject not in BUILT_IN:
+            raise pytest.UsageError(
+                f"--subject={subject} is unknown: use module:attribute, or one of "
+                f"{', '.join(BUILT_IN)}"
+            )
     config.stash[SESSION] = Session()
 
 
@@ -126,12 +134,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave claims of other tiers than cpu out unless asked for, and benchmarks likewise."""
-    if _claims_in(items) and getattr(config.option, "numprocesses", None):
-        raise pytest.UsageError(
-            "claims do not run under -n: their models train in parallel within one process; run "
-            "pytest claims without it"
-        )
     asked = config.option.markexpr
+    if any(_setting_of(item) for item in items):
+        _check_claims_can_run(config, asked)
     keep_cpu_alone = not any(tier in asked for tier in TIERS)
     benchmarks = config.option.benchsuite_benchmark
     wanted_by_its_own_flags = config.getoption("benchmark_only", False) or config.getoption(
@@ -157,8 +162,27 @@ def _setting_of(item: pytest.Item) -> Setting | None:
     return setting if isinstance(setting, Setting) else None
 
 
-def _claims_in(items: list[pytest.Item]) -> list[pytest.Item]:
-    return [item for item in items if _setting_of(item) is not None]
+def _check_claims_can_run(config: pytest.Config, asked: str) -> None:
+    """Refuse what would fail only after minutes of training, or silently select nothing."""
+    if getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError(
+            "claims do not run under -n: their models train in parallel within one process; run "
+            "pytest claims without it"
+        )
+    known = {re.split(r"[:(]", line)[0].strip() for line in config.getini("markers")}
+    names = set(re.findall(r"[^\W\d]\w*", asked)) - {"and", "or", "not"}
+    if unknown := sorted(names - known):
+        raise pytest.UsageError(f"-m {unknown[0]}: unknown tier; use one of {', '.join(TIERS)}")
+    for option in ("--reports", "--banks"):
+        folder = Path(config.getoption(option))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise pytest.UsageError(
+                f"{option}={folder} cannot be written ({error.strerror}): give another folder"
+            ) from error
 
 
 # ---- fixtures ------------------------------------------------------------------------------------
@@ -188,7 +212,7 @@ def trained(setting: Setting, pytestconfig: pytest.Config) -> Trained:
         design = Balanced(len(subject.pool), subject.share)
         shadows = pytestconfig.getoption("--shadows")
         if gpu and device == "cpu" and shadows is None:
-            shadows = 2 * design.block
+            shadows = 4 * design.block
         size = membership_size(setting.subject, setting.tier, design, shadows)
         progress = TrainingProgress(pytestconfig, subject.name)
         bank = train_shadows(
@@ -232,7 +256,7 @@ def decide_claim(
         results = _record(request, claim, experiment, evidence, setting, trained)
         request.node.user_properties.append((VERDICT, evidence.verdict))
         if not evidence.as_expected:
-            pytest.fail(verdict_lines(results), pytrace=False)
+            pytest.fail(failure(results), pytrace=False)
 
     return run
 
@@ -254,11 +278,7 @@ def _record(
         evidence,
         subject=trained.subject.name,
         tier=setting.tier,
-        artifacts=tuple(
-            save_artifact(folder, kind, stem, **arrays)
-            for kind in claim.figures
-            if (arrays := experiment.figure(kind)) is not None
-        ),
+        artifacts=_save_figures(claim, experiment, folder, stem) if evidence.resolved else (),
         cost={
             "train_seconds": trained.fill.seconds,
             "models_trained": trained.fill.models_trained,
@@ -278,6 +298,14 @@ def _record(
     return results
 
 
+def _save_figures(claim: Claim, experiment: Any, folder: Path, stem: str) -> tuple[Artifact, ...]:
+    return tuple(
+        save_artifact(folder, kind, stem, **arrays)
+        for kind in claim.figures
+        if (arrays := experiment.figure(kind)) is not None
+    )
+
+
 def _rerun(request: pytest.FixtureRequest, setting: Setting) -> str:
     node = request.node
     file = Path(node.path).relative_to(request.config.rootpath).as_posix()
@@ -292,43 +320,6 @@ def _rerun(request: pytest.FixtureRequest, setting: Setting) -> str:
 
 
 # ---- what the terminal shows ---------------------------------------------------------------------
-
-
-class TrainingProgress:
-    """Prints models done, models per second and time left, every few seconds."""
-
-    def __init__(self, config: pytest.Config, name: str, every: float = 5.0) -> None:
-        self._terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
-        self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
-        self._name = name
-        self._every = every
-        self._last = time.perf_counter()
-
-    def __call__(self, done: int, total: int, trained: int, seconds: float) -> None:
-        """Take note of how far training is."""
-        if time.perf_counter() - self._last < self._every and done < total:
-            return
-        self._last = time.perf_counter()
-        rate = trained / seconds
-        self._print(
-            f"{done:,} of {total:,} shadow models, {rate:.1f} models/s, "
-            f"{(total - done) / rate:.0f} s left"
-        )
-
-    def finish(self, fill: Fill) -> None:
-        """Print what was trained and what was there."""
-        self._print(
-            f"{fill.models_trained:,} shadow models trained in {fill.seconds:.0f} s, "
-            f"{fill.models_reused:,} found in the bank"
-        )
-
-    def _print(self, text: str) -> None:
-        if self._terminal is None:
-            return
-        with self._capture.global_and_fixture_disabled():  # pytest captures what fixtures print
-            self._terminal.ensure_newline()
-            self._terminal.write_line(f"  {self._name}: {text}")
-            self._terminal.flush()
 
 
 def pytest_report_teststatus(

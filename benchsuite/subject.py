@@ -4,13 +4,16 @@ import hashlib
 import importlib
 import inspect
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
 from benchsuite.data import sources
 from benchsuite.data.dataset import Dataset
@@ -28,17 +31,18 @@ class Subject:
         pool: examples that shadow models are trained on subsets of.
         test: examples that no model is trained on.
         model: makes one untrained `nn.Module` from input batches to logits [batch, classes]. A
-            function or class of a module, or a `functools.partial` of one, so that its source
-            identifies it.
+            function or class of a module, or a `functools.partial` of one with numbers, strings,
+            functions, classes or lists of them, so that source and arguments identify it.
         recipe: how each model is trained.
         share: the part of the pool that each model is trained on.
         validation: examples for early stopping, if the recipe has it.
         model_version: identifies the model where the source cannot: required if `model` is a
-            lambda or a closure. Change it whenever the model changes.
+            lambda, a closure or a partial of some other object. Change it whenever the model does.
 
     Raises:
         ValueError: pool and test differ in shape or classes; early stopping without validation
-            examples; a lambda or closure without a version; logits of the wrong shape.
+            examples; a lambda or closure without a version; no factory of modules; augmentation
+            of other inputs than images; outputs that are no logits.
     """
 
     name: str
@@ -74,31 +78,21 @@ class Subject:
                 f"recipe.early_stopping={self.recipe.early_stopping} watches the validation loss, "
                 "but validation is None: give the Subject validation examples"
             )
+        if self.recipe.augmentation is not None and self.pool.inputs().ndim != 4:
+            raise ValueError(
+                f"recipe.augmentation={self.recipe.augmentation} shifts images [n, channels, "
+                f"height, width], but the pool's inputs have shape {self.pool.inputs().shape}: use "
+                "augmentation=None"
+            )
+        _check_model(self)
         self.model_identity()
-        _check_logits(self)
 
     def model_identity(self) -> dict[str, Any]:
         """What identifies the model: import path, arguments, source digest, parameter shapes."""
         shapes = {name: list(p.shape) for name, p in template(self.model).state_dict().items()}
         if self.model_version is not None:
             return {"version": self.model_version, "parameters": shapes}
-        function, arguments = self.model, []
-        while isinstance(function, partial):
-            arguments.append([repr(function.args), repr(sorted(function.keywords.items()))])
-            function = function.func
-        path = f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', '?')}"
-        if "<lambda>" in path or "<locals>" in path or not hasattr(function, "__qualname__"):
-            raise ValueError(
-                f"model={path} is a lambda or closure, whose source does not identify it: define "
-                "it at the top level of a module, or give the Subject a model_version"
-            )
-        source = inspect.getsourcefile(function)
-        return {
-            "path": path,
-            "arguments": arguments,
-            "source": hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None,
-            "parameters": shapes,
-        }
+        return {"made_by": _identity_of(self.model), "parameters": shapes}
 
     def identity(self) -> dict[str, Any]:
         """All that a trained model depends on beside its design, seed and id; JSON-able."""
@@ -110,15 +104,74 @@ class Subject:
         }
 
 
-def _check_logits(subject: Subject) -> None:
-    model = template(subject.model).eval()
-    with torch.no_grad():
-        logits = model(torch.from_numpy(subject.pool.inputs()[:2].copy()))
-    expected = (2, subject.pool.classes)
-    if tuple(logits.shape) != expected:
+def _identity_of(value: object) -> Any:
+    """What tells a model factory or an argument of it from any other, in every process; JSON-able.
+
+    Never a repr: it may hold an address, or leave out what matters.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return [_identity_of(each) for each in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {"dict": {key: _identity_of(each) for key, each in value.items()}}
+    if isinstance(value, partial):
+        return {
+            "partial": _identity_of(value.func),
+            "arguments": _identity_of(value.args),
+            "keywords": _identity_of(value.keywords),
+        }
+    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
+    found: object = sys.modules.get(str(module))
+    for part in str(name).split("."):
+        found = getattr(found, part, None)
+    if name is None or found != value:
         raise ValueError(
-            f"model gives outputs of shape {tuple(logits.shape)} for two examples; expected logits "
-            f"of shape {expected}, one per class of the pool"
+            f"model: {name or type(value).__name__} is a lambda, a closure or some other object "
+            "that no source identifies: define a function or class at the top level of a module, "
+            "or give the Subject a model_version"
+        )
+    try:
+        source = inspect.getsourcefile(inspect.unwrap(value))  # type: ignore[arg-type]
+        content = Path(source or "").read_bytes()
+    except (TypeError, OSError) as error:
+        raise ValueError(
+            f"model: the source of {module}:{name} cannot be read: define it in a file, or give "
+            "the Subject a model_version"
+        ) from error
+    return {"path": f"{module}:{name}", "source": hashlib.sha256(content).hexdigest()}
+
+
+def _check_model(subject: Subject) -> None:
+    if isinstance(subject.model, nn.Module) or not callable(subject.model):
+        raise ValueError(
+            f"model is a {type(subject.model).__name__}, expected a function without arguments "
+            "that makes a new untrained nn.Module each time"
+        )
+    try:
+        model = template(subject.model)
+    except TypeError as error:
+        raise ValueError(
+            f"model cannot be called without arguments ({error}): bind them with functools.partial"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model makes a {type(model).__name__}, expected a new nn.Module")
+    inputs = subject.pool.inputs()[:2]
+    try:
+        with torch.no_grad():
+            logits = model.eval()(torch.from_numpy(inputs))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"model fails on two examples of the pool, inputs of shape {inputs.shape}: {error}"
+        ) from error
+    expected = (2, subject.pool.classes)
+    got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if got != expected:
+        raise ValueError(
+            f"model gives outputs of shape {got} for two examples; expected logits of shape "
+            f"{expected}, one per class of the pool"
         )
 
 
@@ -135,7 +188,7 @@ def digits_cnn_subject() -> Subject:
 
 
 def digits_tiny() -> Subject:
-    """300 digits and a 64-16-10 MLP: for smoke runs, which decide nothing."""
+    """300 digits and a 64-32-10 MLP: for smoke runs, which decide nothing."""
     pool, test = sources.digits()
     return Subject(
         "digits-tiny", pool.subset(range(300)), test, partial(mlp, 64, 32, 10), Recipe(epochs=30)
@@ -156,11 +209,11 @@ def mnist_cnn32() -> Subject:
 
 
 def miniature(subject: Subject) -> Subject:
-    """The subject cut down until a CPU can run its path: 400 examples, one epoch."""
+    """The subject cut down until a CPU can run its path: 100 examples, one epoch."""
     return replace(
         subject,
         name=f"{subject.name}-miniature",
-        pool=subject.pool.subset(range(400)),
+        pool=subject.pool.subset(range(100)),
         test=subject.test.subset(range(100)),
         recipe=replace(subject.recipe, epochs=1),
     )
@@ -184,8 +237,8 @@ def load_subject(name: str) -> Subject:
             than a Subject.
     """
     path = BUILT_IN.get(name, name)
-    module_name, colon, attribute = path.partition(":")
-    if not colon:
+    module_name, _, attribute = path.partition(":")
+    if not (module_name and attribute):
         raise ValueError(
             f"subject {name!r} is unknown: use one of {', '.join(BUILT_IN)}, or module:attribute"
         )

@@ -8,6 +8,7 @@ import numpy as np
 from benchsuite.experiments import membership_figures
 from benchsuite.experiments.split_bank import SplitBank
 from benchsuite.experiments.target_block import TargetBlock
+from benchsuite.stats.verdict import CannotResolveError
 
 
 class MembershipExperiment(SplitBank):
@@ -29,7 +30,15 @@ class MembershipExperiment(SplitBank):
     def figure(self, kind: str) -> dict[str, Any] | None:
         """Arrays of a figure of this kind, or None where this subject has none.
 
+        There is none either of one block, which has no band, and where the sample cannot answer.
+
         Raises:
             KeyError: an unknown kind.
         """
-        return membership_figures.ARRAYS[kind](self, list(self.blocks()))
+        arrays, blocks = membership_figures.ARRAYS[kind], list(self.blocks())
+        if len(blocks) < 2:
+            return None
+        try:
+            return arrays(self, blocks)
+        except CannotResolveError:
+            return None

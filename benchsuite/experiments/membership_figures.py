@@ -8,17 +8,20 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchsuite.attacks.privacy import privacy_score
-from benchsuite.experiments.groups import EDGES, Groups
+from benchsuite.experiments.groups import EDGES, SMALLEST_BIN, Groups
 from benchsuite.experiments.split_bank import SplitBank
 from benchsuite.experiments.target_block import TargetBlock
 from benchsuite.stats.intervals import t_interval
 from benchsuite.stats.roc import roc_curve, tpr_at_fpr
+from benchsuite.stats.verdict import CannotResolveError
 
 Arrays = dict[str, Any]
 
 BAND = 0.05
 """One minus the level of the pointwise bands, over blocks."""
 GALLERY = 16
+MARGIN, ERRORS = 0.01, 2.33
+"""What "hellinger-below-memorization" allows above mem, in H² and in standard errors of mem."""
 CURVE_POINTS = 200
 
 
@@ -26,7 +29,7 @@ def _groups(bank: SplitBank) -> dict[str, Any]:
     memorized = np.flatnonzero(bank.memorization.estimate > 0.5)
     groups: dict[str, Any] = {"all examples": slice(None)}
     if len(memorized) >= 2:
-        groups[f"memorization above .5 ({len(memorized)} examples)"] = memorized
+        groups[f"mem > .5 ({len(memorized)} examples)"] = memorized
     return groups
 
 
@@ -71,6 +74,8 @@ def _memorization_privacy(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arr
     memorization = bank.memorization.estimate
     privacy = privacy_score(bank.confidence[rows], bank.membership[rows])
     memorized = memorization > 0
+    if memorized.sum() < SMALLEST_BIN:
+        raise CannotResolveError(f"{int(memorized.sum())} examples have memorization above 0")
     correlation = spearmanr(memorization[memorized], privacy[memorized]).statistic
     return {
         "memorization": memorization,
@@ -86,9 +91,7 @@ def _exposure_by_memorization(bank: SplitBank, blocks: Sequence[TargetBlock]) ->
         for name, bands in rows.items():
             bands.append(_band([float(getattr(block, name)[members].mean()) for block in blocks]))
     arrays: Arrays = {
-        "bins": np.array(
-            [name.replace("top", f"top (above {_lowest(bins, bank)})") for name in bins]
-        ),
+        "bins": np.array([name.replace("top", f"top (> {_lowest(bins, bank)})") for name in bins]),
         "counts": np.array([len(members) for members in bins.values()]),
     }
     for name, bands in rows.items():
@@ -119,8 +122,14 @@ def _sample_complexity(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays
 
 def _hellinger_memorization(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays:
     every = TargetBlock(bank, np.arange(len(bank.membership)), 0)
-    hellinger, memorization, _ = every.hellinger_and_memorization()
-    return {"memorization": memorization, "hellinger": hellinger}
+    hellinger, memorization, stderr = every.hellinger_and_memorization()
+    return {
+        "memorization": memorization,
+        "hellinger": hellinger,
+        "stderr": stderr,
+        "margin": np.array(MARGIN),
+        "errors": np.array(ERRORS),
+    }
 
 
 def _gallery(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays | None:

@@ -25,7 +25,10 @@ MEMBERSHIP_SIZES = {
 def membership_size(
     subject: str, tier: str, design: Balanced, shadows: int | None
 ) -> MembershipSize:
-    """The declared size, or as many whole blocks as `shadows` models give, split in half.
+    """The declared size, or as many whole blocks as `shadows` models give, split in proportion.
+
+    Targets are rounded down: fewer blocks than declared always leave fewer targets, hence units,
+    than declared, and as many or more never leave fewer of either.
 
     Raises:
         ValueError: `shadows` is too few for one block of references and one of targets.
@@ -39,4 +42,5 @@ def membership_size(
             f"--shadows={shadows} is too few: one block of references and one of targets are "
             f"{2 * design.block} models"
         )
-    return MembershipSize(blocks // 2, blocks - blocks // 2)
+    targets = max(1, blocks * declared.targets // (declared.references + declared.targets))
+    return MembershipSize(blocks - targets, targets)

@@ -14,18 +14,17 @@ from sklearn.isotonic import isotonic_regression
 
 from benchsuite.attacks.lira import lira
 from benchsuite.attacks.privacy import advantage
-from benchsuite.experiments.groups import Groups
+from benchsuite.experiments.groups import SMALLEST_BIN, Groups
 from benchsuite.experiments.split_bank import DEALS, SHUFFLED, SPLIT_OUT, SplitBank
 from benchsuite.stats.divergence import gaussian_hellinger_squared
 from benchsuite.stats.likelihood import gaussian_sample_complexity, sample_complexity
 from benchsuite.stats.roc import auroc
+from benchsuite.stats.verdict import CannotResolveError
 
 SHARE_OF_FULL = 0.95
 """Of the full bank's AUROC above chance: what "enough shadow models" means."""
 TARGET_ADVANTAGE = 0.9
 """That the likelihood ratio of so many models must reach, for sample complexity."""
-MOST_MODELS = 10_000.0
-"""What sample complexity is cut at, where a block's models show no gain from being IN at all."""
 SURELY_MEMORIZED = 0.05
 """Memorization above which sample complexity is regressed on it. The slope depends on it."""
 
@@ -94,22 +93,39 @@ class TargetBlock:
         return auroc(scores[:, members], self.membership[:, members])
 
     def exposure_steps(self, groups: Groups) -> dict[str, float]:
-        """Mean advantage in each bin of memorization less that in the bin below."""
+        """Mean advantage in each bin of memorization less that in the bin below.
+
+        Raises:
+            CannotResolveError: there is one bin only.
+        """
         mean = {
             name: float(self.advantage[members].mean()) for name, members in groups.bins.items()
         }
+        if len(mean) < 2:
+            raise CannotResolveError(
+                f"only one bin of memorization, {next(iter(mean))}, has enough examples: there is "
+                "no step to measure"
+            )
         return {f"{lower} to {upper}": mean[upper] - mean[lower] for lower, upper in pairwise(mean)}
 
     def rank_correlation(self) -> float:
         """Spearman's correlation of LiRA's advantage here with memorization, over mem > 0.
 
         LiRA is fitted on one half of the references, memorization is measured on the other.
+
+        Raises:
+            CannotResolveError: fewer than 15 examples, or all alike.
         """
         fitted_on, measured_on = self.experiment.halves()
         scores = self.experiment.attack(fitted_on, self.models, self.number)
         memorization = self.experiment.memorization_of(measured_on).estimate
         members = np.flatnonzero(memorization > 0)
         gained = advantage(scores, self.membership)[members]
+        if len(members) < SMALLEST_BIN or np.ptp(gained) == 0 or np.ptp(memorization[members]) == 0:
+            raise CannotResolveError(
+                f"{len(members)} examples have memorization above 0, of {SMALLEST_BIN} needed, or "
+                "all have the same: there is nothing to rank"
+            )
         correlations = [spearmanr(gained, m).statistic for m in self.dealt(memorization[members])]
         return float(np.mean(correlations))
 
@@ -140,7 +156,8 @@ class TargetBlock:
         """H² of the confidences, memorization and its standard error, each [examples].
 
         H² is that of Gaussians, less its bias: two Gaussians fitted to n values each of one law
-        differ by (1/8 + 1/16)(1/n + 1/n), from their means and their variances.
+        differ by (1/8 + 1/8)(1/n + 1/n), from their means and their variances (H² is an eighth of
+        the Fisher information's quadratic form, whose mean is 1/n + 1/n per parameter).
         """
         inside = self.membership
         outside = ~inside
@@ -150,7 +167,7 @@ class TargetBlock:
             inside = order < outside.sum(0) // 2
             outside &= ~inside
         fitted = _gaussians(self.experiment.confidence[self.models], inside, outside)
-        bias = (1 / 8 + 1 / 16) * (1 / inside.sum(0) + 1 / outside.sum(0))
+        bias = (1 / 8 + 1 / 8) * (1 / inside.sum(0) + 1 / outside.sum(0))
         correct = self.experiment.correct[self.models]
         sides = [_success_rate(correct, side) for side in (inside, outside)]
         memorization = sides[0][0] - sides[1][0]
@@ -185,6 +202,10 @@ class TargetBlock:
         predicted ("prediction"), or the confidence, a Gaussian on each side ("confidence").
         Examples are chosen on one half of the references and memorization is measured on the
         other, so that neither shares its error with n.
+
+        n is cut at what an advantage of 1 / (targets) needs, half an error of the OUT models where
+        half are IN: a block that saw no error knows no more, and a larger number would let such
+        examples alone decide the slope.
         """
         chosen_on, measured_on = self.experiment.halves()
         chosen = Groups(self.experiment.memorization_of(chosen_on).estimate).above(SURELY_MEMORIZED)
@@ -206,10 +227,9 @@ class TargetBlock:
                 TARGET_ADVANTAGE,
             ),
         }
-        least = 1 / len(measured_on)
-        return np.maximum(memorization, least), {
-            channel: np.minimum(models.astype(np.float64), MOST_MODELS)
-            for channel, models in needed.items()
+        most = np.log1p(-TARGET_ADVANTAGE) / np.log1p(-1 / len(self.models))
+        return np.maximum(memorization, 1 / len(measured_on)), {
+            channel: np.minimum(models, most) for channel, models in needed.items()
         }
 
     # ---- number of shadow models ------------------------------------------------------------

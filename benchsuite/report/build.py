@@ -36,20 +36,18 @@ class Shown:
         return len(self.drawing.panels) if self.drawing else 0
 
 
-def build(
-    folder: Path | str, stale: frozenset[str] = frozenset(), current_code: str | None = None
-) -> Path:
+def build(folder: Path | str, current_code: str | None = None) -> Path:
     """Write `index.html` of the results saved in `folder`; its path.
 
-    `stale` names claims known to be out of date; with `current_code`, the digest of the code that
-    decides now, so is every line that other code decided. ValueError where nothing was recorded or
-    `results.jsonl` cannot be understood, OSError where the folder cannot be written.
+    With `current_code`, the digest of the code that decides now, what other code decided is marked
+    as stale. ValueError where nothing was recorded or `results.jsonl` cannot be understood, OSError
+    where the folder cannot be written.
     """
     folder = Path(folder)
     results = read_results(folder)
     if not results:
         raise ValueError(f"{folder / RESULTS} holds no results yet; run pytest claims first")
-    found = _findings(results, stale, current_code)
+    found = _findings(results, current_code)
     decided = sorted(
         (finding for finding in found if finding.status != "plumbing"),
         key=lambda finding: (ORDER.index(finding.status), finding.observed.as_expected),
@@ -85,9 +83,7 @@ def build(
     return path
 
 
-def _findings(
-    results: Sequence[Result], stale: frozenset[str], current_code: str | None
-) -> list[Finding]:
+def _findings(results: Sequence[Result], current_code: str | None) -> list[Finding]:
     """One finding per (claim, subject, tier), its newest version, in the file's order."""
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in results:
@@ -102,16 +98,14 @@ def _findings(
                 "arm; run the claim again"
             )
         controls = [arm for arm in arms if arm.version == newest and arm.arm != OBSERVED]
-        why = _why_stale(observed[0], results, stale, current_code)
+        why = _why_stale(observed[0], results, current_code)
         found.append(Finding(observed[0], tuple(controls), why))
     return found
 
 
-def _why_stale(
-    result: Result, results: Iterable[Result], stale: frozenset[str], current_code: str | None
-) -> str:
+def _why_stale(result: Result, results: Iterable[Result], current_code: str | None) -> str:
     mine = result.provenance
-    if result.claim in stale or (current_code and mine.get("code") != current_code):
+    if current_code and mine.get("code") != current_code:
         return "the code has changed since"
     same = [other.provenance for other in results if other.group[1:] == result.group[1:]]
     if any(
@@ -198,7 +192,7 @@ def _origin(results: Sequence[Result]) -> dict[str, str]:
             for name in ("benchsuite", "python", "torch", "numpy")
             if values(name)
         ),
-        "Code": values("git"),
+        "Commit": values("git"),
         "Training": f"{trained:,.0f} models in {wording.duration(seconds)}" if trained else "",
     }
     return {name: fact for name, fact in facts.items() if fact}

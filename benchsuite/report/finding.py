@@ -1,5 +1,6 @@
 """All arms of one claim on one subject at one tier, as a card shows them."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from urllib.parse import quote
@@ -7,7 +8,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from benchsuite.report import strip, wording
-from benchsuite.report.schema import Part, Result
+from benchsuite.report.schema import OBSERVED, Part, Result
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class Row:
     as_expected: bool
     rule: str
     numbers: str
+    factor: str  # the same as a factor, where they are logarithms
+    unresolved: str  # why there are no numbers
     verdict: str
     strip: Markup | None
 
@@ -60,9 +63,21 @@ class Finding:
         return wording.measured(self.observed.estimate, self.observed.interval)
 
     @property
-    def deciding(self) -> Part:
-        """The part that the estimate is of: where there are several, the closest to failing."""
-        return _deciding(self.observed)
+    def part(self) -> str:
+        """Name of the part that the estimate is of, the closest to failing of several; or ""."""
+        part = deciding(self.observed)
+        return part.name if part else ""
+
+    @property
+    def rule(self) -> str:
+        """The rule of the deciding part."""
+        part = deciding(self.observed)
+        return wording.minus(part.rule if part else self.observed.rule)
+
+    @property
+    def factor(self) -> str:
+        """Estimate, interval and bound as factors where they are logarithms, or ""."""
+        return _factor(deciding(self.observed))
 
     @property
     def failed_controls(self) -> list[Result]:
@@ -91,46 +106,63 @@ class Finding:
     @cached_property
     def rows(self) -> list[Row]:
         """The evidence; intervals that face the same bound share one axis."""
-        parts = [(part.name or "the finding", "", True, part) for part in self.observed.parts]
+        lines: list[tuple[str, Result, Part | None]] = [
+            (part.name or "the finding", self.observed, part) for part in self.observed.parts
+        ] or [("the finding", self.observed, deciding(self.observed))]
         for arm in self.controls:
-            part = replace(_deciding(arm), verdict=arm.verdict)
-            parts.append((arm.arm, arm.expected, arm.as_expected, part))
-        regions = [wording.region(part.rule) for *_, part in parts]
-        strips = [
-            # A control is drawn without the colours of a verdict: failing the rule is its job.
-            strip.Strip(
-                part.estimate, part.interval, region, "control" if must_be else part.verdict
-            )
-            if region
-            else None
-            for (_, must_be, _, part), region in zip(parts, regions, strict=True)
-        ]
+            part = deciding(arm)
+            lines.append((arm.arm, arm, replace(part, verdict=arm.verdict) if part else None))
+        strips = [_strip(arm, part) for _, arm, part in lines]
         axes = {
             region: strip.scale(one for one in strips if one and one.region == region)
-            for region in regions
-            if region
+            for region in (one.region for one in strips if one)
         }
         return [
             Row(
                 name=name,
-                must_be=must_be,
-                as_expected=as_expected,
-                rule=wording.minus(part.rule),
-                numbers=_numbers(part),
-                verdict=part.verdict,
+                must_be="" if arm is self.observed else arm.expected,
+                as_expected=arm is self.observed or arm.as_expected,
+                rule=wording.minus(part.rule if part else arm.rule),
+                numbers=_numbers(part) if part else wording.measured(arm.estimate, arm.interval),
+                factor=_factor(part),
+                unresolved=arm.unresolved,
+                verdict=part.verdict if part else arm.verdict,
                 strip=strip.draw(one, axes[one.region]) if one else None,
             )
-            for (name, must_be, as_expected, part), one in zip(parts, strips, strict=True)
+            for (name, arm, part), one in zip(lines, strips, strict=True)
         ]
 
 
-def _deciding(result: Result) -> Part:
-    """The part that `result` has its estimate and interval from."""
-    mine = (result.estimate, result.interval)
+def deciding(result: Result) -> Part | None:
+    """The part that `result` has its estimate and interval from; None where it has no estimate."""
+    if result.estimate is None:
+        return None
     for part in result.parts:
-        if part.rule and (part.estimate, part.interval) == mine:
+        if part.rule and (part.estimate, part.interval) == (result.estimate, result.interval):
             return part
-    return Part("", result.rule, *mine, "", None)
+    return Part("", result.rule, result.estimate, result.interval, "", None)
+
+
+def _strip(arm: Result, part: Part | None) -> strip.Strip | None:
+    region = wording.region(part.rule) if part else None
+    if part is None or region is None:
+        return None
+    # A control is drawn without the colours of a verdict: failing the rule is its job.
+    verdict = part.verdict if arm.arm == OBSERVED else "control"
+    return strip.Strip(part.estimate, part.interval, region, verdict)
+
+
+def _factor(part: Part | None) -> str:
+    """A part named "log ..." is the natural logarithm of a factor, which is what readers know."""
+    if part is None or not part.name.startswith("log "):
+        return ""
+    low, high = part.interval
+    factors = wording.measured(math.exp(part.estimate), (math.exp(low), math.exp(high)))
+    region = wording.region(part.rule) or ()
+    bounds = [
+        strip.number_of(float(f"{math.exp(bound):.2g}")) for bound in region if math.isfinite(bound)
+    ]
+    return f"as a factor: {factors}" + f", bound {' to '.join(bounds)}" * bool(bounds)
 
 
 def _numbers(part: Part) -> str:

@@ -42,6 +42,7 @@ def results_of(
             version=claim.version,
             family=claim.family.id,
             says=claim.says,
+            measures=claim.measures,
             source=claim.source,
             paper=claim.paper,
             subject=subject,

@@ -19,6 +19,7 @@ OBSERVED = "observed"
 
 _DECIDED = ("supported", "refuted", "inconclusive")
 _TIERS = ("smoke", "cpu", "gpu")
+_ALL = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Result:
 
     `estimate`, `interval` and `rule` are those of the deciding part, the one closest to failing.
     `verdict` of a control is that of its own rule, and `expected` is what it has to be.
-    Where the sample cannot answer, `unresolved` says why, `estimate` is None and there are no units.
+    Where the sample cannot answer, `unresolved` says why; estimate, parts and units are missing.
     `train_seconds` and `models_trained` count this run alone; `seconds` is deciding, not training.
     """
 
@@ -71,6 +72,7 @@ class Result:
     version: int
     family: str
     says: str
+    measures: str
     source: str
     paper: str
     subject: str
@@ -103,10 +105,18 @@ class Result:
         _check_choice("tier", self.tier, _TIERS)
         _check_choice("verdict", self.verdict, verdicts)
         _check_choice("expected", self.expected, _DECIDED)
+        where, numbers = f"{self.claim} ({self.arm})", (self.interval, self.parts, self.units)
+        if (self.estimate is None) != bool(self.unresolved):
+            raise ValueError(
+                f"{where}: estimate is {self.estimate} and unresolved {self.unresolved!r}; give one"
+            )
         if self.estimate is not None:
-            _check_numbers(f"{self.claim} ({self.arm})", self.estimate, self.interval)
-        elif not self.unresolved:
-            raise ValueError(f"{self.claim} ({self.arm}) has no estimate; say why in unresolved")
+            _check_numbers(where, self.estimate, self.interval)
+        elif self.verdict not in ("inconclusive", "plumbing") or numbers != (_ALL, (), ()):
+            raise ValueError(
+                f"{where} has no estimate but verdict {self.verdict!r} and {numbers}; expected "
+                "'inconclusive', an unbounded interval, no parts and no units"
+            )
 
     @property
     def group(self) -> tuple[str, str, str]:
@@ -269,13 +279,13 @@ def _value(name: str, kind: Any, value: Any) -> Any:
         return tuple(_value(name, dict[str, Any], item) for item in value)
     if kind == dict[str, Any] and isinstance(value, dict):
         return value
-    if kind == int | None and value is None:
+    if kind in (int | None, float | None) and value is None:
         return None
-    if kind is float and type(value) in (int, float):
+    if kind in (float, float | None) and type(value) in (int, float):
         return float(value)
-    if (kind in (int, int | None) and type(value) is int) or (
-        kind in (str, bool) and type(value) is kind
-    ):
+    if kind in (int, int | None) and type(value) is int:
+        return value
+    if kind in (str, bool) and type(value) is kind:
         return value
     raise ValueError(f"field {name!r} is {value!r}, expected {getattr(kind, '__name__', kind)}")
 

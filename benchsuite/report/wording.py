@@ -20,9 +20,7 @@ def percent(value: float) -> str:
     return minus(f"{100 * value:.3g}" if abs(value) < 0.9995 else f"{100 * value:.0f}") + " %"
 
 
-def measured(
-    estimate: float | None, interval: tuple[float, float], *, share: bool = False
-) -> str:
+def measured(estimate: float | None, interval: tuple[float, float], *, share: bool = False) -> str:
     """An estimate with its interval, all to the same decimal: 0.971 [0.960, 0.982].
 
     "cannot be resolved" where there is none.

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from benchsuite.shadows.design import Balanced
 from benchsuite.shadows.shards import (
     BankError,
+    Header,
+    lock,
     read_shard,
     shard_path,
     write_atomically,
@@ -57,16 +59,26 @@ class Fill:
 class ShadowBank:
     """Shadow models' outputs by column, one row per model; read-only.
 
+    From `train_shadows` it shows the models that were asked for, however many more the folder
+    holds, so that a result does not depend on what else was trained; from `open`, all of them.
+
     Attributes:
         folder: where the files lie.
         manifest: the bank's identity, execution and provenance.
         fill: what the call that returned this bank did, or None after `open`.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], fill: Fill | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: dict[str, Any],
+        models: int | None = None,
+        fill: Fill | None = None,
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.fill = fill
+        self._asked = models
 
     @classmethod
     def open(cls, folder: str | Path) -> "ShadowBank":
@@ -89,10 +101,15 @@ class ShadowBank:
                 f"bank manifest {path} is of another version than this benchsuite's {SCHEMA}: "
                 "choose another folder with --banks, or delete the bank"
             )
-        if manifest["key"] != _key(manifest["identity"]):
+        try:
+            changed = manifest["key"] != _key(manifest["identity"])
+            Execution(**manifest["execution"])
+        except (KeyError, TypeError):
+            changed = True
+        if changed:
             raise BankError(
-                f"bank manifest {path} was changed: its key does not match its identity; choose "
-                "another folder with --banks, or delete the bank"
+                f"bank manifest {path} was changed: its key does not match its identity, or parts "
+                "are missing; choose another folder with --banks, or delete the bank"
             )
         return cls(Path(folder), manifest)
 
@@ -112,29 +129,30 @@ class ShadowBank:
         }
         key = _key(identity)
         folder = root / f"{subject.name}-{key[:12]}"
-        if not (folder / "manifest.json").exists():
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise BankError(
-                    f"bank folder {folder} cannot be made ({error.strerror}): choose another with "
-                    "--banks"
-                ) from error
-            manifest = {
-                "schema": SCHEMA,
-                "key": key,
-                "identity": identity,
-                "execution": asdict(execution),
-                "made_with": {
-                    "torch": torch.__version__,
-                    "numpy": np.__version__,
-                    "python": platform.python_version(),
-                    "machine": platform.machine(),
-                },
-            }
-            write_atomically(
-                folder / "manifest.json", (json.dumps(manifest, indent=2) + "\n").encode()
-            )
+        manifest = {
+            "schema": SCHEMA,
+            "key": key,
+            "identity": identity,
+            "execution": asdict(execution),
+            "made_with": {
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+                "machine": platform.machine(),
+            },
+        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BankError(
+                f"bank folder {folder} cannot be made ({error.strerror}): choose another with "
+                "--banks"
+            ) from error
+        path = folder / "manifest.json"
+        if not path.exists():
+            with lock(folder, "manifest", wait=True):
+                if not path.exists():  # another process made it meanwhile
+                    write_atomically(path, (json.dumps(manifest, indent=2) + "\n").encode())
         bank = cls.open(folder)
         if bank.manifest["key"] != key:
             raise BankError(
@@ -161,8 +179,8 @@ class ShadowBank:
 
     @property
     def models(self) -> int:
-        """Number of models it holds, counted from id 0 without a gap."""
-        return self._models_with("membership")
+        """Number of models, counted from id 0 without a gap."""
+        return self._models_with("membership") if self._asked is None else self._asked
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -190,6 +208,11 @@ class ShadowBank:
         """
         return self._read(f"{probe}.{what}")[what]
 
+    def header(self, column: str, first: int) -> Header:
+        """What the header of a shard of this bank says, beside a digest."""
+        execution = json.dumps(asdict(self.execution), sort_keys=True)
+        return {"key": self.key, "execution": execution, "column": column, "first": str(first)}
+
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("[!.]*.safetensors"))
 
@@ -212,7 +235,7 @@ class ShadowBank:
                     f"{first + block - 1}; it has {', '.join(self.columns) or 'none'}: name it in "
                     "train_shadows(columns=...)"
                 )
-            shards.append(read_shard(path, key=self.key, column=column, first=str(first)))
+            shards.append(read_shard(path, self.header(column, first)))
         return {name: np.concatenate([s[name] for s in shards]) for name in shards[0]}
 
 

@@ -51,8 +51,8 @@ class Balanced:
         _check_examples(self.examples)
         if not 0 < self.share < 1:
             raise ValueError(
-                f"share is {self.share}, expected a fraction above 0 and below 1: for all examples"
-                " in every model use AllIn"
+                f"share is {self.share}, expected a fraction above 0 and below 1, so that each"
+                " example is IN for some models and OUT for others"
             )
         fraction = self._fraction
         if abs(float(fraction) - self.share) > 1e-12:
@@ -132,41 +132,6 @@ class Balanced:
             excess[giver] -= moves
             excess[taker] += moves
         return rows
-
-
-@dataclass(frozen=True)
-class AllIn:
-    """Every model trains on every example: models differ by their randomness alone.
-
-    Args:
-        examples: size of the pool, at least 2.
-
-    Raises:
-        ValueError: fewer than 2 examples.
-    """
-
-    examples: int
-
-    def __post_init__(self) -> None:
-        _check_examples(self.examples)
-
-    @property
-    def block(self) -> int:
-        """Rows per block."""
-        return _LEAST_BLOCK
-
-    def rows(self, first: int, last: int) -> Bools:
-        """Membership of models first, first + 1, ..., last - 1: bool [last - first, examples].
-
-        Raises:
-            ValueError: unless 0 <= first <= last.
-        """
-        _check_range(first, last)
-        return np.ones((last - first, self.examples), dtype=np.bool_)
-
-    def identity(self) -> Identity:
-        """What determines the rows, for hashing; ready for JSON."""
-        return {"design": "all-in", "version": _VERSION, "examples": int(self.examples)}
 
 
 def _check_examples(examples: int) -> None:

@@ -4,7 +4,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,24 @@ from numpy.typing import NDArray
 
 from benchsuite.data.dataset import Dataset
 from benchsuite.shadows.bank import Execution, Fill, ShadowBank
+from benchsuite.shadows.columns import COLUMNS, probes_of, values_of
 from benchsuite.shadows.design import Balanced
-from benchsuite.shadows.shards import read_shard, shard_lock, shard_path, write_shard
-from benchsuite.stats.confidence import scaled_confidence
+from benchsuite.shadows.shards import (
+    BankError,
+    Header,
+    check_shard,
+    lock,
+    read_shard,
+    shard_path,
+    write_shard,
+)
 from benchsuite.subject import Subject
 from benchsuite.training import TrainingJob, Weights, logits, template, train, why_not_stacked
 
 Progress = Callable[[int, int, int, float], None]
-"""Called after every stack: models done, models in all, models trained now, seconds so far."""
+"""Called by a worker thread after every stack: models done, models in all, models trained in this
+call, seconds so far."""
 
-COLUMNS = ("pool.confidence", "pool.correct", "test.correct")
 KEEP_WEIGHTS_BELOW = 256 * 1024
 """Bytes of weights per model up to which they are kept: a later column then needs no training."""
 
@@ -54,18 +63,21 @@ def train_shadows(
         models: how many, a multiple of the design's block (64 at a share of one half).
         folder: where banks lie; each subject, design and seed has a folder of its own in it.
         columns: what to write down, as "probe.what": see `ShadowBank.column`.
-        probes: further examples to ask the models about, by name, beside "pool" and "test".
+        probes: further examples to ask the models about, by name, beside the subject's own, "pool"
+            and "test".
         seed: of initial weights, order of batches and subsets.
         device: to train on; None takes the bank's own, or for a new bank CUDA where there is one.
         progress: told how far it is.
 
     Returns:
-        The bank, holding at least `models` models; `bank.fill` says what was trained.
+        The bank's first `models` models; `bank.fill` says what was trained.
 
     Raises:
-        ValueError: `models` is no multiple of the block, an unknown column or probe, a design that
-            cannot be balanced, or models whose outputs are not finite.
-        BankError: the bank cannot be written, or was made by another manifest or device.
+        ValueError: `models` is no multiple of the block, an unknown column, probe or device, a
+            design that cannot be balanced, or models whose outputs are not finite: nothing is
+            written of those.
+        BankError: the bank cannot be written, holds files that are not its own or columns of
+            another probe, or was made by another manifest or on another device.
     """
     design = Balanced(len(subject.pool), subject.share, seed)
     if models < 1 or models % design.block:
@@ -74,23 +86,26 @@ def train_shadows(
             f"models={models} is not a multiple of {design.block}, the block in which every "
             f"example is IN equally often: use {near} or {near + design.block}"
         )
-    asked = {"pool": subject.pool, "test": subject.test, **(probes or {})}
-    for column in columns:
-        probe, _, what = column.partition(".")
-        if probe not in asked or what not in ("confidence", "correct", "logits"):
-            raise ValueError(
-                f"columns: {column!r} is unknown; expected PROBE.WHAT with PROBE one of "
-                f"{', '.join(asked)} and WHAT one of confidence, correct, logits"
-            )
+    asked = probes_of(subject, probes or {}, columns)
+    if device is not None:
+        _check_device(device)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     bank = ShadowBank.for_subject(Path(folder), subject, design, _execution_for(subject, chosen))
     if device is not None and device != bank.execution.device:
-        raise ValueError(
+        raise BankError(
             f"device={device!r}, but the bank {bank.folder} was made on "
-            f"{bank.execution.device!r}: use that device, or another folder"
+            f"{bank.execution.device!r}: use that device, or choose another folder with --banks"
         )
     filler = _Filler(bank, subject, asked, columns, progress)
-    return ShadowBank(bank.folder, bank.manifest, filler.fill(models))
+    return ShadowBank(bank.folder, bank.manifest, models, filler.fill(models))
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device={device!r} cannot be used here: {reason}") from error
 
 
 def _execution_for(subject: Subject, device: str) -> Execution:
@@ -104,6 +119,12 @@ def _execution_for(subject: Subject, device: str) -> Execution:
     if small and why_not_stacked(model) is None:
         return Execution("stacked", _STACK, 1, "float32", device)
     return Execution("looped", 1, torch.get_num_threads(), "float32", device)
+
+
+def _cores() -> int:
+    # Where the system tells, those that this process may use.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class _Filler:
@@ -121,72 +142,88 @@ class _Filler:
         self._columns = columns
         self._progress = progress
         self._device = torch.device(bank.execution.device)
-        self._inputs = {
-            probe: torch.tensor(probes[probe].inputs(), device=self._device)
-            for probe in {"pool", *(column.partition(".")[0] for column in columns)}
-        }
+        self._inputs: dict[str, torch.Tensor] = {}
+        self._ending = threading.Event()
         self._counting = threading.Lock()
         self._trained = self._done = self._total = 0
         self._started = 0.0
 
     def fill(self, models: int) -> Fill:
         self._started = time.perf_counter()
-        shards = [first for first in range(0, models, self._block) if self._missing(first)]
-        self._total, self._done = models, models - self._block * len(shards)
+        left = [first for first in range(0, models, self._block) if self._missing(first)]
+        self._total, self._done = models, models - self._block * len(left)
+        if left:
+            self._fill_shards(left)
+        seconds = time.perf_counter() - self._started
+        return Fill(self._trained, models - self._trained, seconds)
+
+    def _fill_shards(self, left: list[int]) -> None:
         execution = self._bank.execution
+        _check_device(execution.device)
+        for name, probe in {"pool": self._subject.pool, **self._probes}.items():
+            self._inputs[name] = torch.tensor(probe.inputs(), device=self._device)
         alone = execution.strategy == "looped" or self._device.type != "cpu"
         threads_before = torch.get_num_threads()
         executor = ThreadPoolExecutor(
-            1 if alone else len(os.sched_getaffinity(0)),
+            1 if alone else _cores(),
             initializer=torch.set_num_threads,
             initargs=(execution.threads,),
         )
         try:
-            # First those that no other process is at; then whatever those left undone.
-            for wait in (False, True):
-                futures = [executor.submit(self._fill_shard, first, wait) for first in shards]
-                for future in futures:
+            while left:
+                futures = {executor.submit(self._fill_shard, first): first for first in left}
+                for future in wait_for(futures, return_when=FIRST_EXCEPTION).done:
                     future.result()
-                shards = [first for first in shards if self._missing(first)]
+                left = [first for future, first in futures.items() if not future.result()]
+                if left:  # other processes are at these: look again soon
+                    time.sleep(0.2)
         finally:
+            self._ending.set()
             executor.shutdown(cancel_futures=True)
             torch.set_num_threads(threads_before)
-        seconds = time.perf_counter() - self._started
-        return Fill(self._trained, models - self._trained, seconds)
+
+    def _go_on(self) -> None:
+        if self._ending.is_set():
+            raise RuntimeError("the fill ended early: see the error in the main thread")
 
     @property
     def _block(self) -> int:
         return self._bank.design.block
 
     def _missing(self, first: int) -> list[str]:
-        return [
-            column
-            for column in ("membership", *self._columns)
-            if not self._path(column, first).exists()
-        ]
+        """Columns that this shard lacks; those that it has are checked to be this bank's."""
+        missing = []
+        for column in ("membership", *self._columns):
+            path = self._path(column, first)
+            if path.exists():
+                check_shard(path, self._header(column, first))
+            else:
+                missing.append(column)
+        return missing
 
     def _path(self, column: str, first: int) -> Path:
         return shard_path(self._bank.folder, column, first, first + self._block)
 
-    def _fill_shard(self, first: int, wait: bool) -> None:
-        with shard_lock(self._bank.folder, first, wait=wait) as held:
+    def _fill_shard(self, first: int) -> bool:
+        """Whether the shard is filled now; another process may be at it."""
+        self._go_on()
+        with lock(self._bank.folder, f"{first:06d}", wait=False) as held:
             if held:
                 self._fill_held_shard(first)
+        return held
 
     def _fill_held_shard(self, first: int) -> None:
         missing = self._missing(first)
         if not missing:  # another process filled it meanwhile
-            return
-        for left in self._bank.folder.glob(f".*.{first:06d}-*.tmp"):
-            left.unlink(missing_ok=True)
-        weights = self._kept_weights(first)
-        if weights is None:
-            weights = self._train(first)
-            if self._bytes_per_model(weights) <= KEEP_WEIGHTS_BELOW:
-                self._write("weights", first, {n: t.cpu().numpy() for n, t in weights.items()})
-        else:
             self._count(self._block, trained=0)
+            return
+        kept = self._kept_weights(first)
+        weights = self._train(first) if kept is None else kept
         outputs = self._outputs(first, weights, [c for c in missing if c != "membership"])
+        if kept is not None:
+            self._count(self._block, trained=0)
+        elif self._bytes_per_model(weights) <= KEEP_WEIGHTS_BELOW:
+            self._write("weights", first, {n: t.cpu().numpy() for n, t in weights.items()})
         for column, values in outputs.items():
             self._write(column, first, {column.partition(".")[2]: values})
         # Membership comes last: a shard counts as held once it is there.
@@ -197,7 +234,7 @@ class _Filler:
         path = self._path("weights", first)
         if not path.exists():
             return None
-        arrays = read_shard(path, **self._header("weights", first))
+        arrays = read_shard(path, self._header("weights", first))
         return {name: torch.from_numpy(a).to(self._device) for name, a in arrays.items()}
 
     def _train(self, first: int) -> Weights:
@@ -219,6 +256,7 @@ class _Filler:
                 torch.tensor(validation.inputs(), device=self._device),
                 torch.tensor(validation.labels, device=self._device),
             ),
+            self._go_on,
         )
         strategy = self._bank.execution.strategy
         parts = []
@@ -233,6 +271,7 @@ class _Filler:
     ) -> dict[str, NDArray[Any]]:
         outputs: dict[str, NDArray[Any]] = {}
         for probe in sorted({column.partition(".")[0] for column in columns}):
+            self._go_on()
             said = logits(
                 self._subject.model,
                 weights,
@@ -246,17 +285,8 @@ class _Filler:
                     f"model {model} of {self._subject.name} gives logits that are not finite: its "
                     "training diverged; lower the recipe's learning_rate"
                 )
-            labels = self._probes[probe].labels
             for what in (c.partition(".")[2] for c in columns if c.startswith(f"{probe}.")):
-                if what == "logits":
-                    outputs[f"{probe}.{what}"] = values
-                elif what == "correct":
-                    outputs[f"{probe}.{what}"] = values.argmax(axis=2) == labels
-                else:
-                    of_labels = np.broadcast_to(labels, values.shape[:2])
-                    outputs[f"{probe}.{what}"] = scaled_confidence(values, of_labels).astype(
-                        np.float32
-                    )
+                outputs[f"{probe}.{what}"] = values_of(what, values, self._probes[probe].labels)
         return outputs
 
     def _count(self, done: int, trained: int) -> None:
@@ -267,15 +297,13 @@ class _Filler:
                 seconds = time.perf_counter() - self._started
                 self._progress(self._done, self._total, self._trained, seconds)
 
-    def _header(self, column: str, first: int) -> dict[str, str]:
-        header = {"key": self._bank.key, "column": column, "first": str(first)}
-        probe = column.partition(".")[0]
-        if probe in self._probes and "." in column:
-            header["probe"] = self._probes[probe].digest
-        return header
+    def _header(self, column: str, first: int) -> Header:
+        header = self._bank.header(column, first)
+        probe, dot, _ = column.partition(".")
+        return {**header, "probe": self._probes[probe].digest} if dot else header
 
     def _write(self, column: str, first: int, arrays: dict[str, NDArray[Any]]) -> None:
-        write_shard(self._path(column, first), arrays, **self._header(column, first))
+        write_shard(self._path(column, first), arrays, self._header(column, first))
 
     @staticmethod
     def _bytes_per_model(weights: Weights) -> int:

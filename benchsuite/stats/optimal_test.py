@@ -57,11 +57,12 @@ def binomial_advantage(p0: Float64s, p1: Float64s, n: Float64s) -> Float64s:
     larger, smaller = np.maximum(a0, a1), np.minimum(a0, a1)
     rest_of_larger = np.where(a0 > a1, b0, b1)
     gap = larger - smaller
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for_larger = np.log1p(gap / smaller)
-        for_smaller = np.log1p(gap / rest_of_larger)
-        share = np.where(np.isinf(for_smaller), 1.0, for_smaller / (for_larger + for_smaller))
-    crossing = np.clip(np.ceil(n * np.where(gap == 0, 0.5, share)), 1, n)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for_larger, for_smaller = np.log1p(gap / smaller), np.log1p(gap / rest_of_larger)
+        share = for_smaller / (for_larger + for_smaller)
+    # 0 / 0 where they are equal and any count does, inf / inf where it must be n: a sure outcome.
+    share = np.where(np.isnan(share), 1.0, share)
+    crossing = np.clip(np.ceil(n * share), 1, n)
     tail_larger = special.betainc(crossing, n - crossing + 1, larger)
     tail_smaller = special.betainc(crossing, n - crossing + 1, smaller)
     result: Float64s = np.abs(tail_larger - tail_smaller)

@@ -6,9 +6,9 @@ With a two-sided interval at 1 - alpha, a truth that sits on the bound is called
 refuted, with probability at most alpha / 2 each; `tests/meta` measures both.
 """
 
-from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from numbers import Real
 from typing import Literal
 
@@ -18,7 +18,7 @@ from benchsuite.stats.intervals import (
     Interval,
     as_units,
     check_alpha,
-    t_half_width,
+    t_units_needed,
     unit_interval,
 )
 from benchsuite.stats.validation import Float64s
@@ -26,7 +26,6 @@ from benchsuite.stats.validation import Float64s
 Verdict = Literal["supported", "refuted", "inconclusive"]
 Unit = float | Mapping[str, float]
 
-MOST_UNITS_NAMED = 1_000_000
 _WORST_FIRST: tuple[Verdict, ...] = ("refuted", "inconclusive", "supported")
 
 
@@ -179,10 +178,15 @@ def decide(rule: Rule | AllOf, units: Sequence[Unit], alpha: float) -> Decision:
     check_alpha(alpha)
     columns = _columns(units)
     rules = _rules_by_name(rule, columns)
-    refuted = _holm_refuted(rules, columns, alpha)
+
+    @cache  # one part alone is asked twice at the same level
+    def interval_at(name: str, level: float) -> Interval:
+        return unit_interval(columns[name], level)
+
+    refuted = _holm_refuted(rules, interval_at, alpha)
     parts = []
     for name, values in columns.items():
-        interval = unit_interval(values, alpha)
+        interval = interval_at(name, alpha)
         text, judged, needed = "", None, None
         if name in rules:
             text, judged = str(rules[name]), rules[name].judge(interval)
@@ -266,7 +270,7 @@ def _rules_by_name(rule: Rule | AllOf, columns: Mapping[str, Float64s]) -> dict[
 
 
 def _holm_refuted(
-    rules: Mapping[str, Rule], columns: Mapping[str, Float64s], alpha: float
+    rules: Mapping[str, Rule], interval_at: Callable[[str, float], Interval], alpha: float
 ) -> set[str]:
     """Return the names of the parts that stay refuted under Holm's step-down at ``alpha``.
 
@@ -276,7 +280,7 @@ def _holm_refuted(
     refuted: set[str] = set()
     while left := [name for name in rules if name not in refuted]:
         level = alpha / len(left)
-        fallen = {n for n in left if rules[n].judge(unit_interval(columns[n], level)) == "refuted"}
+        fallen = {name for name in left if rules[name].judge(interval_at(name, level)) == "refuted"}
         if not fallen:
             break
         refuted |= fallen
@@ -292,15 +296,6 @@ def _standardised_margin(rule: Rule, values: Float64s) -> float:
 
 
 def _units_needed(rule: Rule, values: Float64s, alpha: float, parts: int) -> int | None:
-    """Return the fewest units whose t half-width is below the distance to the nearest bound."""
     margin = rule.margin(float(values.mean()))
     level = alpha if margin > 0 else alpha / parts  # Holm's first step where it heads for refuted
-    deviation = float(values.std(ddof=1))
-
-    def decided(n: int) -> bool:
-        return t_half_width(deviation, n, level) < abs(margin)
-
-    if not decided(MOST_UNITS_NAMED):
-        return None
-    enough = bisect_left(range(MOST_UNITS_NAMED + 1), True, lo=len(values) + 1, key=decided)
-    return min(enough, MOST_UNITS_NAMED)
+    return t_units_needed(float(values.std(ddof=1)), abs(margin), level, more_than=len(values))

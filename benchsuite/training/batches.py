@@ -3,9 +3,10 @@
 Both trainers take them from here, so that they differ in how they compute and in nothing else.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -29,10 +30,24 @@ def template(factory: ModelFactory) -> nn.Module:
 
 
 def _made(factory: ModelFactory, seed: int) -> nn.Module:
-    # Modules draw their weights from torch's global generator: one thread at a time.
-    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return factory()
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Torch's global generators, the CPU's and the device's, seeded within and put back after.
+
+    For what draws from nowhere else: a module's initial weights, dropout. One thread at a time.
+    """
+    cuda = device if device is not None and device.type == "cuda" else None
+    with _GLOBAL_GENERATOR, torch.random.fork_rng([] if cuda is None else [cuda]):
+        # Not torch.manual_seed, which seeds every device and so some that are not put back.
+        torch.default_generator.manual_seed(seed)
+        if cuda is not None:
+            with torch.cuda.device(cuda):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,7 @@ class TrainingJob:
         models: model ids, one per row of `subsets`.
         seed: of the bank.
         validation: (inputs, labels) for early stopping, or None.
+        before_epoch: called before each epoch; whoever wants the training to end raises in it.
     """
 
     factory: ModelFactory
@@ -58,6 +74,7 @@ class TrainingJob:
     models: tuple[int, ...]
     seed: int
     validation: tuple[Tensor, Tensor] | None = None
+    before_epoch: Callable[[], None] = lambda: None
 
     @property
     def steps(self) -> int:
@@ -66,16 +83,8 @@ class TrainingJob:
 
     def part(self, first: int, last: int) -> "TrainingJob":
         """The job of rows first to last - 1 alone."""
-        return TrainingJob(
-            self.factory,
-            self.recipe,
-            self.inputs,
-            self.labels,
-            self.subsets[first:last],
-            self.models[first:last],
-            self.seed,
-            self.validation,
-        )
+        rows = slice(first, last)
+        return replace(self, subsets=self.subsets[rows], models=self.models[rows])
 
     def untrained(self, model: int) -> nn.Module:
         """Model `model` with its initial weights.
@@ -88,6 +97,7 @@ class TrainingJob:
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Minibatches of one epoch: inputs [models, batch, ...] and labels [models, batch]."""
+        self.before_epoch()
         size = self.subsets.shape[1]
         orders = randomness.epoch_orders(self.seed, self.models, epoch, size)
         device = self.inputs.device

@@ -15,6 +15,7 @@ from benchsuite.training.batches import (
     TrainingJob,
     Weights,
     optimizer_for,
+    seeded,
     set_learning_rate,
     template,
 )
@@ -33,11 +34,9 @@ def _train_one(job: TrainingJob) -> nn.Module:
     optimizer = optimizer_for(job.recipe, list(model.parameters()))
     best, best_loss, stale = model, float("inf"), 0
     step = 0
-    devices = [job.inputs.device] if job.inputs.is_cuda else []
     for epoch in range(job.recipe.epochs):
-        # Dropout and its like draw from torch's global generator: seeded here, put back after.
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(randomness.torch_seed(job.seed, model_id, Purpose.LAYERS, epoch))
+        layers_seed = randomness.torch_seed(job.seed, model_id, Purpose.LAYERS, epoch)
+        with seeded(layers_seed, job.inputs.device):
             for inputs, labels in job.epoch(epoch):
                 set_learning_rate(optimizer, job.recipe.learning_rate_at(step, job.steps))
                 optimizer.zero_grad()

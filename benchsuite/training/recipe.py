@@ -21,8 +21,8 @@ class Augmentation:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        if self.shift < 0:
-            raise ValueError(f"shift={self.shift} must be 0 or more pixels")
+        if not isinstance(self.shift, int) or self.shift < 0:
+            raise ValueError(f"shift={self.shift!r} must be an int, of 0 or more pixels")
         if self.shift == 0 and not self.flip:
             raise ValueError("Augmentation() changes nothing: set shift or flip, or use None")
 
@@ -61,21 +61,28 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}={value!r} must be an int of at least 1")
         if self.optimizer not in ("sgd", "adam"):
             raise ValueError(f"optimizer={self.optimizer!r} is unknown: use 'sgd' or 'adam'")
         if self.schedule not in ("constant", "cosine"):
             raise ValueError(f"schedule={self.schedule!r} is unknown: use 'constant' or 'cosine'")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate={self.learning_rate} must be above 0")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate={self.learning_rate} must be above 0 and finite")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum={self.momentum} must be in [0, 1)")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay={self.weight_decay} must be 0 or more")
-        if self.early_stopping is not None and self.early_stopping < 1:
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay={self.weight_decay} must be 0 or more and finite")
+        if not isinstance(self.augmentation, Augmentation | None):
             raise ValueError(
-                f"early_stopping={self.early_stopping} is a patience in epochs: use 1 or more, "
+                f"augmentation={self.augmentation!r} must be an Augmentation, such as "
+                "Augmentation(shift=2), or None"
+            )
+        patience = self.early_stopping
+        if patience is not None and (not isinstance(patience, int) or patience < 1):
+            raise ValueError(
+                f"early_stopping={patience!r} is a patience in epochs: use an int of at least 1, "
                 "or None"
             )
 

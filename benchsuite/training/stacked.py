@@ -27,9 +27,13 @@ Layer = Callable[[Tensor, list[Tensor]], Tensor]
 def _linear(layer: nn.Linear) -> Layer:
     def forward(x: Tensor, parameters: list[Tensor]) -> Tensor:
         weight = parameters[0].transpose(1, 2)
+        rows = x.flatten(1, -2)  # of an input with more axes, Linear changes the last alone
         if layer.bias is None:
-            return torch.bmm(x, weight)
-        return torch.baddbmm(parameters[1].unsqueeze(1), x, weight)
+            result = torch.bmm(rows, weight)
+        else:
+            result = torch.baddbmm(parameters[1].unsqueeze(1), rows, weight)
+        unflat: Tensor = result.unflatten(1, x.shape[1:-1])
+        return unflat
 
     return forward
 
@@ -99,7 +103,9 @@ def why_not_stacked(model: nn.Module) -> str | None:
     """Why this model must be looped, naming the first layer that has no stacked form; or None."""
     if type(model) is not nn.Sequential:
         return f"{type(model).__name__} is not an nn.Sequential"
-    for name, layer in model.named_children():
+    if any(each._forward_hooks or each._forward_pre_hooks for each in model.modules()):
+        return "a hook changes what a layer computes"
+    for name, layer in _layers(model):
         if type(layer) not in STACKED:
             return f"layer {name} ({type(layer).__name__}) has no stacked form"
         if isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros":
@@ -115,7 +121,14 @@ def why_not_stacked(model: nn.Module) -> str | None:
         return "two layers share a parameter"
     if any(not parameter.requires_grad for parameter in model.parameters()):
         return "a parameter is frozen"
+    if any(True for _ in model.buffers()):
+        return "it has a buffer"
     return None
+
+
+def _layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Every layer of a Sequential in order, one that stands twice (as a ReLU may) twice."""
+    return [(name, each) for name, each in model.named_modules(remove_duplicate=False) if name]
 
 
 class Stack:
@@ -133,7 +146,7 @@ class Stack:
                 STACKED[type(layer)](layer),
                 [weights[f"{name}.{each}"] for each, _ in layer.named_parameters()],
             )
-            for name, layer in template.named_children()
+            for name, layer in _layers(template)
         ]
 
     def __call__(self, inputs: Tensor) -> Tensor:
@@ -197,7 +210,11 @@ class _EarlyStopping:
         self._labels = self._labels.expand(models, -1)
         self._best_loss = torch.full((models,), torch.inf, device=inputs.device, dtype=inputs.dtype)
         self._stale = torch.zeros(models, dtype=torch.int64, device=inputs.device)
-        self.best = {name: tensor.detach().clone() for name, tensor in stack.weights.items()}
+        # A model whose loss is never finite has diverged, and has no best weights.
+        self.best = {
+            name: torch.full_like(tensor, torch.nan, requires_grad=False)
+            for name, tensor in stack.weights.items()
+        }
 
     @torch.no_grad()
     def all_stopped_after_epoch(self) -> bool:

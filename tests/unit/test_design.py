@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchsuite.shadows import design
-from benchsuite.shadows.design import AllIn, Balanced
+from benchsuite.shadows.design import Balanced
 
 SHARES = {0.5: 2, 0.7: 10, 0.25: 4, 1 / 3: 3, 0.9: 10, 0.02: 50}  # and their denominators
 
@@ -124,20 +124,12 @@ def test_block_is_the_smallest_that_can_be_balanced(share, block):
     assert Balanced(3000, share).block == block
 
 
-def test_all_in_has_every_example_in_every_model():
-    all_in = AllIn(30)
-    assert all_in.block == 64
-    assert all_in.rows(60, 70).shape == (10, 30)
-    assert all_in.rows(60, 70).all()
-
-
-@pytest.mark.parametrize("some", [Balanced(20), AllIn(20)])
-def test_an_empty_range_has_no_rows(some):
-    assert some.rows(5, 5).shape == (0, 20)
+def test_an_empty_range_has_no_rows():
+    assert Balanced(20).rows(5, 5).shape == (0, 20)
 
 
 def test_identities_survive_json_and_tell_designs_apart():
-    some = [Balanced(20), Balanced(40), Balanced(20, 0.7), Balanced(20, seed=1), AllIn(20)]
+    some = [Balanced(20), Balanced(40), Balanced(20, 0.7), Balanced(20, seed=1)]
     texts = [json.dumps(each.identity(), sort_keys=True) for each in some]
     assert len(set(texts)) == len(some)
     assert [json.loads(text) for text in texts] == [each.identity() for each in some]
@@ -153,7 +145,7 @@ def test_identities_survive_json_and_tell_designs_apart():
         ({"examples": 21}, "examples is 21, which cannot be balanced.*1/2.*drop 1 example or"),
         ({"examples": 1797, "share": 0.7}, "cannot be balanced.*7/10.*drop 7 examples or"),
         ({"examples": 20, "share": 0.0}, "share is 0.0, expected a fraction above 0 and below 1"),
-        ({"examples": 20, "share": 1.0}, "share is 1.0.*use AllIn"),
+        ({"examples": 20, "share": 1.0}, "share is 1.0, expected a fraction above 0 and below 1"),
         ({"examples": 20, "share": float("nan")}, "share is nan, expected a fraction"),
         ({"examples": 20, "share": 0.123456}, "share is 0.123456.*denominator up to 100.*10/81"),
         ({"examples": 20, "seed": -1}, "seed is -1, expected an integer from 0"),
@@ -166,10 +158,7 @@ def test_bad_designs_are_named(arguments, message):
         Balanced(**arguments)
 
 
-def test_bad_ranges_and_pools_are_named():
-    with pytest.raises(ValueError, match="examples is 0"):
-        AllIn(0)
-    for some in (Balanced(20), AllIn(20)):
-        for first, last in ((-1, 5), (5, 4)):
-            with pytest.raises(ValueError, match=rf"rows\({first}, {last}\).*0 <= first <= last"):
-                some.rows(first, last)
+@pytest.mark.parametrize(("first", "last"), [(-1, 5), (5, 4)])
+def test_bad_ranges_are_named(first, last):
+    with pytest.raises(ValueError, match=rf"rows\({first}, {last}\).*0 <= first <= last"):
+        Balanced(20).rows(first, last)

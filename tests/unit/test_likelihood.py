@@ -2,7 +2,7 @@ from itertools import product as sequences
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
@@ -202,6 +202,8 @@ def test_no_threshold_test_beats_the_likelihood_ratio(pair, data):
 
 
 @given(distributions(outcomes=2), st.integers(1, 7))
+@example([np.array([0.0, 1.0]), np.array([1.0, 1e-16])], 1)
+@example([np.array([0.5, 0.5]), np.array([1.0, 1e-310])], 2)
 def test_hard_advantage_is_the_total_variation_of_all_sequences(pair, n):
     expected = total_variation(*(power(p, n) for p in pair))
     assert hard_llr_advantage(*pair, n) == pytest.approx(expected, abs=ATOL)
@@ -334,6 +336,7 @@ shapes = st.tuples(st.floats(-3, 3), st.floats(0.1, 10))
 
 
 @given(shapes)
+@example((1e-160, 4.0))  # a noncentrality below the smallest normal number
 def test_one_observation_of_gaussians_has_the_closed_form(shape):
     shift, ratio = map(np.float64, shape)
     expected = gaussian_total_variation([0.0], [[1.0]], [shift], [[ratio]])

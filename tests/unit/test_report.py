@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from benchsuite.code_digest import code_digest
 from benchsuite.report import figures, strip, wording
 from benchsuite.report.__main__ import main
 from benchsuite.report.artifacts import save_artifact
@@ -63,6 +64,7 @@ def arms(claim, says, *parts, deciding=0, control="shuffled", control_at=(0.0, 0
             "version": 1,
             "family": "A1",
             "says": says,
+            "measures": "a number",
             "source": "Synthetic et al., a paper that does not exist, Thm 2",
             "paper": "-",
             "subject": "digits-mlp",
@@ -72,6 +74,7 @@ def arms(claim, says, *parts, deciding=0, control="shuffled", control_at=(0.0, 0
             "expected": "supported",
             "reason": "",
             "as_expected": worst.verdict == "supported",
+            "unresolved": "",
             "rule": worst.rule,
             "estimate": worst.estimate,
             "interval": worst.interval,
@@ -184,7 +187,13 @@ def arrays_of(kind):
         }
     assert kind == "hellinger-memorization"
     spread = random.normal(0.02, 0.05, len(memorization))
-    return {"memorization": memorization, "hellinger": np.clip(memorization**0.85 + spread, 0, 1)}
+    return {
+        "memorization": memorization,
+        "hellinger": np.clip(memorization**0.85 + spread, 0, 1),
+        "stderr": np.full(len(memorization), 0.02),
+        "margin": 0.01,
+        "errors": 2.33,
+    }
 
 
 KINDS = (
@@ -506,6 +515,69 @@ def test_controls_without_their_observed_arm_are_refused(tmp_path):
         build(tmp_path)
 
 
+# ---- what cannot be resolved -------------------------------------------------------------------
+
+
+def without_numbers(line, why):
+    nothing = {"estimate": None, "interval": (-np.inf, np.inf), "parts": (), "units": ()}
+    return replace(line, verdict="inconclusive", as_expected=False, unresolved=why, **nothing)
+
+
+def test_a_finding_that_cannot_be_resolved_says_why(tmp_path):
+    observed, control = arms("few", "Few.", part(0.5, 0.1, "> 0.9"))
+    record(tmp_path, [without_numbers(observed, "3 examples have memorization above .5"), control])
+    html, page = rendered(tmp_path)
+    assert "1 finding on digits-mlp: 1 inconclusive" in page.text
+    assert re.search(
+        r"Cannot be resolved\.\s+The sample cannot answer: 3 examples have mem", page.text
+    )
+    assert page.text.count("cannot be resolved") == 3  # overview, "Here", evidence
+    assert "units would decide" not in page.text
+    assert "Units (" not in page.text
+    assert html.count('<svg class="strip') == 1  # the control's
+    assert "> 0.9" in page.text
+    assert not re.search(r"\bNone\b|∞", page.text)
+
+
+def test_plumbing_that_cannot_be_resolved_says_why(tmp_path):
+    observed, _ = arms("few", "Few.", part(0.5, 0.1, "> 0"), verdict="plumbing", tier="smoke")
+    lost = without_numbers(observed, "1 units show no spread")
+    record(tmp_path, [replace(lost, verdict="plumbing", as_expected=True)])
+    _, page = rendered(tmp_path)
+    assert "smoke tier: cannot be resolved (1 units show no spread), decides nothing" in page.text
+
+
+def test_a_control_that_cannot_be_resolved_says_why(tmp_path):
+    parts = (part(0.5, 0.1, "> 0", "all"), part(0.3, 0.1, "", "only reported"))
+    observed, control = arms("few", "Few.", *parts, verdict="void")
+    lost = without_numbers(control, "the shuffled bins are empty")
+    record(tmp_path, [replace(observed, as_expected=False), lost])
+    html, page = rendered(tmp_path)
+    said = "the control shuffled must be refuted and was inconclusive (it cannot be resolved)."
+    assert said in page.text
+    assert "cannot be resolvedthe shuffled bins are empty" in page.text  # in the evidence
+    assert "✗ inconclusive, not as required" in page.text
+    assert html.count('<svg class="strip') == 1  # the finding's
+    assert re.findall(r"would be\s*(\w*)", page.text) == ["supported"]
+
+
+def test_logarithms_are_shown_as_factors_too(tmp_path):
+    name = "log (all / memorized)"
+    lines = arms(
+        "fewer",
+        "Far fewer.",
+        part(3.14, 0.24, "> 1.39", name),
+        control_at=(0.03, 0.16),
+        rule=f"{name} > 1.39",
+    )
+    record(tmp_path, lines)
+    page = rendered(tmp_path)[1]
+    assert page.text.count("as a factor: 23.1 [18.2, 29.4], bound 4") == 3
+    assert page.text.count("as a factor: 1.03 [0.88, 1.21], bound 4") == 1
+    record(tmp_path, arms("fewer", "Far fewer.", part(3.14, 0.24, "> 1.39", "all / memorized")))
+    assert "as a factor" not in rendered(tmp_path)[1].text
+
+
 # ---- staleness ---------------------------------------------------------------------------------
 
 
@@ -515,12 +587,6 @@ def test_other_code_makes_a_line_stale(tmp_path):
     assert "stale" not in rendered(tmp_path)[1].text
     page = rendered(tmp_path, current_code="other")[1]
     assert page.text.count("stale: the code has changed since") == 8
-
-
-def test_a_claim_named_as_stale_is_marked(tmp_path):
-    record(tmp_path, family(tmp_path))
-    page = rendered(tmp_path, stale=frozenset({"one-pair-suffices"}))[1]
-    assert page.text.count("stale: the code has changed since") == 1
 
 
 @pytest.mark.parametrize(
@@ -588,7 +654,10 @@ def tiny(kind):
         },
         "hellinger-memorization": {
             "memorization": [0.0, 0.5, 0.5, 1.0],
-            "hellinger": [0.0, 0.6, 0.1, 1.0],
+            "hellinger": [0.0, 0.6, 0.6, 1.005],
+            "stderr": [0.0, 0.04, 0.05, 0.0],
+            "margin": 0.01,
+            "errors": 2.0,
         },
     }
     return {name: np.asarray(array) for name, array in small[kind].items()}
@@ -618,9 +687,17 @@ def test_a_roc_reads_the_last_point_within_the_rate():
     assert "one: 44 %" in figures.draw("roc", arrays, "f").panels[0]
 
 
-def test_the_share_above_the_hellinger_bound_is_printed():
-    panel = figures.draw("hellinger-memorization", tiny("hellinger-memorization"), "f").panels[0]
-    assert "25 % of the examples lie above the bound" in panel
+@pytest.mark.parametrize(
+    ("changes", "share"), [({}, 25), ({"margin": 0.0}, 50), ({"errors": 1.0}, 50)]
+)
+def test_the_share_above_the_hellinger_bound_follows_the_rule_it_is_given(changes, share):
+    arrays = tiny("hellinger-memorization") | {
+        name: np.asarray(value) for name, value in changes.items()
+    }
+    drawing = figures.draw("hellinger-memorization", arrays, "f")
+    assert f"{share} % of the examples lie surely above the bound" in drawing.panels[0]
+    assert f"more than {changes.get('margin', 0.01):g} and" in drawing.caption
+    assert "over all models together" in drawing.caption
 
 
 def test_a_gallery_captions_its_images():
@@ -775,6 +852,25 @@ def test_the_command_prints_the_path(tmp_path, capsys):
     record(tmp_path, troubles())
     assert main([str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'index.html'}\n"
+
+
+def test_the_command_marks_what_other_code_decided(tmp_path):
+    mine = PROVENANCE | {"code": code_digest()}
+    record(tmp_path, arms("now", "Now.", part(0.5, 0.1, "> 0"), provenance=mine))
+    record(tmp_path, arms("then", "Then.", part(0.5, 0.1, "> 0")))
+    assert main([str(tmp_path)]) == 0
+    html = (tmp_path / "index.html").read_text()
+    assert html.count("stale: the code has changed since") == 1
+    assert re.search(r'id="then--.*stale: the code', html, re.DOTALL)
+
+
+def test_the_command_never_imports_torch(tmp_path):
+    record(tmp_path, troubles())
+    code = (
+        "import sys; from benchsuite.report.__main__ import main; main([sys.argv[1]]); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, timeout=60)
 
 
 def test_the_command_says_in_one_line_that_there_is_nothing(tmp_path, capsys):

@@ -21,6 +21,7 @@ def result(claim="one-pair-suffices", arm="observed", **changes):
         "version": 1,
         "family": "A1",
         "says": "One IN and one OUT model attack singletons almost perfectly.",
+        "measures": "AUROC",
         "source": "a paper, Fig. 1d",
         "paper": "AUROC 1.0",
         "subject": "digits-mlp",
@@ -30,6 +31,7 @@ def result(claim="one-pair-suffices", arm="observed", **changes):
         "expected": "supported",
         "reason": "",
         "as_expected": True,
+        "unresolved": "",
         "rule": "> 0.9",
         "estimate": 0.95,
         "interval": (0.93, 0.97),
@@ -50,6 +52,13 @@ def result(claim="one-pair-suffices", arm="observed", **changes):
 
 def control(**changes):
     return result(arm="random-group", verdict="refuted", expected="refuted", **changes)
+
+
+def unresolved(**changes):
+    """A line whose sample could not answer."""
+    given = {"verdict": "inconclusive", "unresolved": "3 examples have memorization above .5"}
+    nothing = {"estimate": None, "interval": (-math.inf, math.inf), "parts": (), "units": ()}
+    return result(**(given | nothing | changes))
 
 
 def line_edited(tmp_path, **changes):
@@ -140,6 +149,31 @@ def test_an_unbounded_interval_is_null_in_json_and_infinite_in_python(tmp_path):
     assert read_results(tmp_path)[0].interval == (-math.inf, math.inf)
 
 
+def test_what_cannot_be_resolved_is_null_in_json_and_none_in_python(tmp_path):
+    saved = [unresolved(as_expected=False), unresolved(arm="random-group", expected="refuted")]
+    record(tmp_path, saved)
+    row = json.loads((tmp_path / RESULTS).read_text().splitlines()[0])
+    assert (row["estimate"], row["interval"], row["units"]) == (None, [None, None], [])
+    assert row["unresolved"] == "3 examples have memorization above .5"
+    assert read_results(tmp_path) == saved
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"unresolved": ""}, "estimate is None and unresolved ''; give one"),
+        ({"estimate": 0.5}, "estimate is 0.5 and unresolved '3 examples"),
+        ({"verdict": "supported"}, "no estimate but verdict 'supported'"),
+        ({"parts": (Part("", "> 0", 0.5, (0.4, 0.6), "supported", None),)}, r"\(Part\("),
+        ({"units": ({"seed": "0", "value": 1.0},)}, "'seed': '0'"),
+        ({"interval": (0.4, 0.6)}, r"\(0.4, 0.6\)"),
+    ],
+)
+def test_what_cannot_be_resolved_has_a_reason_and_no_numbers(changes, said):
+    with pytest.raises(ValueError, match=said):
+        unresolved(**changes)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -200,7 +234,9 @@ def test_a_broken_line_is_named(tmp_path, line, said):
     ("changes", "said"),
     [
         ({"schema": 2}, "schema 2, and this benchsuite reads schema 1"),
-        ({"estimate": "0.5"}, "field 'estimate' is '0.5', expected float"),
+        ({"estimate": "0.5"}, r"field 'estimate' is '0.5', expected float \| None"),
+        ({"estimate": None}, "estimate is None and unresolved ''"),
+        ({"seconds": None}, "field 'seconds' is None, expected float"),
         ({"version": True}, "field 'version' is True, expected int"),
         ({"models_trained": 1.5}, "field 'models_trained' is 1.5, expected int"),
         ({"interval": [0.1]}, "field 'interval'"),

@@ -7,7 +7,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchsuite.stats.intervals import holm, t_half_width, unit_interval
+from benchsuite.stats.intervals import (
+    cluster_bootstrap_interval,
+    holm,
+    t_half_width,
+    t_interval,
+    unit_interval,
+)
 from benchsuite.stats.verdict import all_of, decide, equivalent, greater, less
 
 numbers = st.floats(-10, 10, allow_subnormal=False)
@@ -119,6 +125,20 @@ def test_the_units_named_do_decide():
     assert decide(greater(0), alike(needed), 0.05).verdict == "supported"
 
 
+def test_the_units_named_exceed_those_at_hand_where_the_bootstrap_is_undecided():
+    units = np.random.default_rng(0).exponential(size=40)
+    bound = (t_interval(units).high + cluster_bootstrap_interval(units).high) / 2
+    decision = decide(less(bound), units, 0.05)
+    assert decision.verdict == "inconclusive"
+    assert decision.units_needed == 41  # t would be satisfied with the 40
+
+
+def test_heading_for_supported_pays_nothing_for_other_parts():
+    alone = decide(greater(0), WIDE, 0.05).units_needed
+    parts = decide(all_of(greater(0)), columns(a=WIDE, b=HIGH, c=HIGH), 0.05).parts
+    assert parts[0].units_needed == alone
+
+
 def test_no_units_are_named_beyond_a_million():
     hopeless = [1.0, -1.0 + 1e-6]
     assert decide(greater(0), hopeless, 0.05).units_needed is None
@@ -149,6 +169,10 @@ def test_one_open_part_leaves_the_whole_open():
     assert decision.estimate == pytest.approx(np.mean(WIDE))
     assert decision.units_needed == decision.parts[1].units_needed > 3
     assert decision.parts[0].units_needed is None
+    wider = [3 * unit - 1 for unit in WIDE]
+    both = decide(all_of(greater(0)), columns(a=WIDE, b=wider, c=HIGH), 0.05)
+    needs = [part.units_needed for part in both.parts[:2]]
+    assert both.units_needed == max(needs) > min(needs)
 
 
 def test_one_refuted_part_refutes_the_whole():
@@ -180,12 +204,18 @@ def test_refuting_a_part_pays_for_the_number_of_parts():
     units = [-0.15, -0.5, -0.6, -0.3]
     assert 0.025 < stats.ttest_1samp(units, 0).pvalue < 0.05
     assert decide(all_of(greater(0)), columns(a=units), 0.05).verdict == "refuted"
-    shared = decide(all_of(greater(0)), columns(a=units, b=[1.0, 1.1, 0.9, 1.0]), 0.05)
+    good = [1.0, 1.1, 0.9, 1.0]
+    shared = decide(all_of(greater(0)), columns(a=units, b=good, c=good, d=good), 0.05)
     assert shared.verdict == "inconclusive"
     assert shared.parts[0].verdict == "inconclusive"
     assert shared.parts[0].interval[1] < 0  # the interval shown is at 1 - alpha
-    # It is open at alpha / 2 with these 4 units, so more are needed.
-    assert shared.parts[0].units_needed == 5
+    assert shared.parts[0].units_needed == 6  # at alpha / 4; at alpha 5 would do
+
+
+def test_once_a_part_has_fallen_the_next_pays_less():
+    units = [-0.15, -0.5, -0.6, -0.3]  # as above: not refuted as one of two
+    decision = decide(all_of(greater(0)), columns(a=units, b=[-1.0, -1.1, -0.9, -1.0]), 0.05)
+    assert [part.verdict for part in decision.parts] == ["refuted", "refuted"]
 
 
 @given(

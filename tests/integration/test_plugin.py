@@ -1,0 +1,333 @@
+"""The plugin as pytest users meet it: whole sessions in a folder of their own."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchsuite.shadows import train_shadows
+from benchsuite.subject import digits_tiny
+
+# An experiment that is nothing but numbers, on a bank of 64 tiny models, so that every verdict can
+# be staged. Each name in CLAIMS is a claim; its units and its control's are given by hand.
+CONFTEST = """
+import os
+import pytest
+from benchsuite.plugin import Trained
+from benchsuite.shadows import Fill, ShadowBank
+from benchsuite.subject import digits_tiny
+
+class Numbers:
+    def __init__(self, broken=False):
+        self.broken = broken
+    def under(self, control):
+        return Numbers(broken=True)
+    def figure(self, kind):
+        return {"names": ["all"], "fpr_0": [1e-5, 1.0], "tpr_0": [0.1, 1.0]}
+
+@pytest.fixture(scope="session")
+def numbers(trained):
+    return Numbers()
+
+@pytest.fixture(scope="session")
+def trained(setting):
+    return Trained(digits_tiny(), ShadowBank.open(os.environ["TINY_BANK"]), Fill(0, 64, 0.0), 0)
+"""
+
+CLAIMS = """
+from benchsuite.claim import REFUTED, Declared, Family, claim
+from benchsuite.stats.verdict import CannotResolveError, all_of, greater
+
+FAMILY = Family("T", "Tests", claims=5)
+HIGH, LOW, WIDE = [1.0, 1.1, 0.9, 1.0], [-1.0, -1.1, -0.9, -1.0], [-1.0, 1.0, -0.5, 0.8]
+
+def declare(id, **more):
+    tiers = ("smoke", "cpu", "gpu")
+    return claim(
+        **{
+            "id": id, "version": 1, "family": FAMILY, "says": f"{id} holds.", "measures": "it", "source": "none",
+            "paper": "-", "rule": greater(than=0.0), "controls": {"broken": REFUTED},
+            "units": dict.fromkeys(tiers, 4), "subjects": dict.fromkeys(tiers, ("digits-tiny",)),
+            "figures": ("roc",), **more,
+        }
+    )
+
+@declare("holds")
+def test_holds(numbers):
+    yield from LOW if numbers.broken else HIGH
+
+@declare("fails")
+def test_fails(numbers):
+    yield from LOW
+
+@declare("known-to-fail", declared={"digits-tiny/*": Declared("refuted", "It never held.")})
+def test_known_to_fail(numbers):
+    yield from LOW
+
+@declare("holds-after-all", declared={"*": Declared("refuted", "It never held.")})
+def test_holds_after_all(numbers):
+    yield from LOW if numbers.broken else HIGH
+
+@declare("undecided")
+def test_undecided(numbers):
+    yield from LOW if numbers.broken else WIDE
+
+@declare("always-holds")
+def test_always_holds(numbers):
+    yield from HIGH
+
+@declare("too-few")
+def test_too_few(numbers):
+    yield from (LOW if numbers.broken else HIGH)[:3]
+
+@declare("empty-group")
+def test_empty_group(numbers):
+    raise CannotResolveError("0 examples are in the group")
+    yield
+"""
+
+
+def recorded_in(folder):
+    file = folder / "reports" / "results.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+@pytest.fixture(scope="session")
+def tiny_bank(tmp_path_factory):
+    return train_shadows(digits_tiny(), 64, folder=tmp_path_factory.mktemp("banks")).folder
+
+
+@pytest.fixture
+def session(pytester, tiny_bank, monkeypatch):
+    """Run pytest on the staged claims; returns the result and what was recorded, by claim."""
+    monkeypatch.setenv("TINY_BANK", str(tiny_bank))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(test_staged=CLAIMS)
+
+    def run(*arguments):
+        result = pytester.runpytest("-p", "benchsuite.plugin", "-W", "error", *arguments)
+        rows = recorded_in(pytester.path)
+        return result, {row["claim"]: row for row in rows if row["arm"] == "observed"}
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict", "passes"),
+    [
+        ("holds", "supported", True),
+        ("fails", "refuted", False),
+        ("known_to_fail", "refuted", True),
+        ("holds_after_all", "supported", False),
+        ("undecided", "inconclusive", False),
+        ("always_holds", "void", False),
+        ("too_few", "plumbing", True),
+        ("empty_group", "inconclusive", False),
+    ],
+)
+def test_a_verdict_passes_only_if_declared(session, claim, verdict, passes):
+    result, recorded = session("-k", f"test_{claim}[")
+    row = recorded[claim.replace("_", "-")]
+    assert row["verdict"] == verdict
+    assert row["as_expected"] is passes
+    assert result.ret == (0 if passes else 1)
+    result.stdout.fnmatch_lines([f"{verdict}*{claim.replace('_', '-')}*"])
+
+
+def test_the_terminal_says_verdicts_instead_of_passed(session):
+    result, _ = session("-v")
+    said = result.stdout.str()
+    assert "test_holds[digits-tiny-cpu] supported" in said
+    assert "test_known_to_fail[digits-tiny-cpu] refuted as declared" in said
+    assert " passed" not in said
+    result.stdout.fnmatch_lines(["*5 failed*1 supported*"])
+    result.stdout.fnmatch_lines(["report: reports*index.html"])
+
+
+def test_a_failure_shows_evidence_and_how_to_run_it_again(session):
+    result, recorded = session("-k", "test_fails[")
+    assert recorded["fails"]["rerun"] == "pytest test_staged.py::test_fails -m cpu -k digits-tiny"
+    result.stdout.fnmatch_lines(
+        [
+            "refuted*fails*-1.00*> 0*".replace("-", "?"),
+            "*control broken*",
+            "4 of 4 declared units, seeds 0/0 to 0/3, alpha 0.01*",
+            "pytest test_staged.py::test_fails -m cpu -k digits-tiny",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*gather(*")
+
+
+def test_smoke_runs_decide_nothing(session):
+    result, recorded = session("-m", "smoke")
+    verdicts = {row["verdict"] for name, row in recorded.items() if name != "empty-group"}
+    assert verdicts == {"plumbing"}
+    assert result.ret == 0
+
+
+def test_every_unit_and_both_arms_are_recorded(session, pytester):
+    session("-k", "test_holds[")
+    rows = recorded_in(pytester.path)
+    observed, control = rows
+    assert [unit["value"] for unit in observed["units"]] == [1.0, 1.1, 0.9, 1.0]
+    assert (control["arm"], control["verdict"], control["expected"]) == (
+        "broken",
+        "refuted",
+        "refuted",
+    )
+    assert observed["alpha"] == pytest.approx(0.05 / 5)
+    assert {"torch", "device", "data", "bank", "code", "git", "accuracy"} <= set(
+        observed["provenance"]
+    )
+    artifact = observed["artifacts"][0]
+    assert (pytester.path / "reports" / artifact["path"]).exists()
+
+
+def test_only_the_cpu_tier_runs_by_default(session):
+    result, _ = session("--collect-only", "-q")
+    said = result.stdout.str()
+    assert "digits-tiny-cpu]" in said
+    assert "digits-tiny-smoke]" not in said
+    assert "digits-tiny-gpu]" not in said
+
+
+def test_several_tiers_can_be_asked_for(session):
+    said = session("--collect-only", "-q", "-m", "smoke or cpu")[0].stdout.str()
+    assert "digits-tiny-cpu]" in said
+    assert "digits-tiny-smoke]" in said
+    assert "digits-tiny-gpu]" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-m", "huge"), "-m huge: unknown tier; use one of smoke, cpu, gpu"),
+        (("--subject", "digits-mpl"), "--subject=digits-mpl is unknown: use module:attribute"),
+        (("--reports", "taken/below"), "--reports=taken/below cannot be written"),
+        (("--banks", "taken"), "--banks=taken cannot be written"),
+    ],
+)
+def test_bad_options_are_one_line(session, pytester, arguments, message):
+    pytester.path.joinpath("taken").write_text("a file")
+    result, _ = session(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{message}*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
+# ---- with the plugin's own training ----------------------------------------------------------
+
+OWN_FIXTURES = """
+import pytest
+from benchsuite.claim import REFUTED, Family, claim
+from benchsuite.stats.verdict import greater
+
+@claim(
+    id="rows", version=1, family=Family("T", "Tests", claims=1), says="Rows are there.", measures="rows",
+    source="none", paper="-", rule=greater(than=0.0), controls={"permuted-membership": REFUTED},
+    units={"smoke": 4, "cpu": 4, "gpu": 4},
+    subjects={"smoke": ("digits-tiny",), "cpu": ("digits-tiny",), "gpu": ("digits-tiny",)},
+)
+def test_rows(membership):
+    for block in membership.blocks():
+        yield float(len(block.models)) + block.number
+"""
+
+
+def test_training_shows_progress_and_is_not_repeated(pytester):
+    pytester.makepyfile(test_own=OWN_FIXTURES)
+    arguments = ("-p", "benchsuite.plugin", "-m", "smoke", "--shadows", "128")
+    first = pytester.runpytest(*arguments)
+    first.stdout.fnmatch_lines(["*digits-tiny: 128 shadow models trained in * s, 0 found*"])
+    again = pytester.runpytest(*arguments)
+    again.stdout.fnmatch_lines(["*digits-tiny: 0 shadow models trained in * s, 128 found*"])
+    assert again.ret == 0
+
+
+def test_too_few_shadows_are_refused_in_one_line(pytester):
+    pytester.makepyfile(test_own=OWN_FIXTURES)
+    result = pytester.runpytest("-p", "benchsuite.plugin", "-m", "smoke", "--shadows", "100")
+    result.stdout.fnmatch_lines(["*--shadows=100 is too few*128 models*"])
+    assert result.ret == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="shows what happens without CUDA")
+def test_the_gpu_tier_skips_without_cuda_and_fails_where_it_is_required(pytester, monkeypatch):
+    pytester.makepyfile(test_own=OWN_FIXTURES)
+    result = pytester.runpytest("-p", "benchsuite.plugin", "-m", "gpu", "-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*the gpu tier needs CUDA; --device cpu runs it in miniature*"])
+    monkeypatch.setenv("REQUIRE_GPU", "1")
+    required = pytester.runpytest("-p", "benchsuite.plugin", "-m", "gpu")
+    assert required.ret == 1
+    required.stdout.fnmatch_lines(["*REQUIRE_GPU=1: the gpu tier needs CUDA*"])
+
+
+def test_a_users_own_subject(pytester):
+    """The README's example, as it stands there."""
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text()
+    example = readme.split("<!-- own subject -->")[1].split("```python\n")[1].split("```")[0]
+    pytester.makepyfile(mylab=example)
+    pytester.makepyfile(test_own=OWN_FIXTURES)
+    pytester.syspathinsert()
+    result = pytester.runpytest(
+        "-p", "benchsuite.plugin", "-m", "smoke", "--subject", "mylab:subject", "--shadows", "128"
+    )
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["plumbing*rows*wine-mlp*"])
+    rows = recorded_in(pytester.path)
+    assert rows[0]["rerun"] == "pytest test_own.py::test_rows -m smoke --subject mylab:subject"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("subject = 3", "*subject 'lab:subject' is a int; expected a benchsuite.Subject*"),
+        ("other = 3", "*subject 'lab:subject': module 'lab' has no 'subject'*"),
+        ("import nowhere_to_be_found", "*subject 'lab:subject': cannot import*"),
+    ],
+)
+def test_a_subject_that_is_none_is_refused_in_one_line(pytester, source, message):
+    pytester.makepyfile(lab=source)
+    pytester.makepyfile(test_own=OWN_FIXTURES)
+    pytester.syspathinsert()
+    result = pytester.runpytest("-p", "benchsuite.plugin", "-m", "smoke", "--subject=lab:subject")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines([message])
+
+
+# ---- benchmarks ------------------------------------------------------------------------------
+
+BENCHMARKS = """
+import pytest
+
+def test_ordinary():
+    pass
+
+def test_speed(benchmark):
+    benchmark.pedantic(lambda: None, rounds=1)
+
+@pytest.mark.gpu
+def test_speed_on_a_gpu(benchmark):
+    benchmark.pedantic(lambda: None, rounds=1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ran"),
+    [
+        ((), {"test_ordinary"}),
+        (("--benchmark",), {"test_speed", "test_speed_on_a_gpu"}),
+        (("--benchmark", "-m", "gpu"), {"test_speed_on_a_gpu"}),
+        (("--benchmark-only",), {"test_speed", "test_speed_on_a_gpu"}),
+    ],
+)
+def test_benchmarks_run_alone_and_only_when_asked_for(pytester, arguments, ran):
+    pytester.makepyfile(test_both=BENCHMARKS)
+    result = pytester.runpytest("-p", "benchsuite.plugin", "-v", *arguments)
+    said = result.stdout.str()
+    passed = {line.split("::")[1].split(" ")[0] for line in said.splitlines() if " PASSED" in line}
+    assert passed == ran
