@@ -43,12 +43,23 @@ class Setting:
 
 @dataclass(frozen=True)
 class Trained:
-    """A subject and the bank that this run trained, or found, for it."""
+    """A subject and the bank that this run trained, or found, for it.
+
+    Attributes:
+        subject: that was trained.
+        bank: of at least so many models as the run asked for.
+        fill: what of it was trained in this run.
+        references: the first so many models are the attacker's.
+        targets: so many more are attacked; the rest of the bank, if any, is another run's.
+        decides: whether that is the declared size, at the declared scale.
+    """
 
     subject: Subject
     bank: ShadowBank
     fill: Fill
     references: int
+    targets: int
+    decides: bool
 
 
 class Session:
@@ -207,11 +218,13 @@ def trained(setting: Setting, pytestconfig: pytest.Config) -> Trained:
         pytest.skip(message)
     try:
         subject = load_subject(setting.subject)
-        if gpu and device == "cpu":
+        in_miniature = gpu and device == "cpu"
+        if in_miniature:
             subject = miniature(subject)
         design = Balanced(len(subject.pool), subject.share)
         shadows = pytestconfig.getoption("--shadows")
-        if gpu and device == "cpu" and shadows is None:
+        declared = membership_size(setting.subject, setting.tier, design, None)
+        if in_miniature and shadows is None:
             shadows = 4 * design.block
         size = membership_size(setting.subject, setting.tier, design, shadows)
         progress = TrainingProgress(pytestconfig, subject.name)
@@ -226,17 +239,26 @@ def trained(setting: Setting, pytestconfig: pytest.Config) -> Trained:
         pytest.fail(str(error), pytrace=False)
     assert bank.fill is not None
     progress.finish(bank.fill)
-    return Trained(subject, bank, bank.fill, design.block * size.references)
+    enough = size.references >= declared.references and size.targets >= declared.targets
+    return Trained(
+        subject,
+        bank,
+        bank.fill,
+        design.block * size.references,
+        design.block * size.targets,
+        decides=enough and not in_miniature,
+    )
 
 
 @pytest.fixture(scope="session")
 def membership(trained: Trained) -> MembershipExperiment:
     """The membership paper's experiment on the setting's bank."""
     bank = trained.bank
+    rows = slice(trained.references + trained.targets)
     return MembershipExperiment(
-        bank.column("pool", "confidence"),
-        bank.column("pool", "correct"),
-        bank.membership,
+        bank.column("pool", "confidence")[rows],
+        bank.column("pool", "correct")[rows],
+        bank.membership[rows],
         trained.references,
         bank.design.block,
         pool=trained.subject.pool,
@@ -251,7 +273,7 @@ def decide_claim(
 
     def run(claim: Claim, experiment: Any) -> None:
         evidence = gather(claim, experiment, setting.subject, setting.tier)
-        if setting.tier == "gpu" and trained.bank.execution.device == "cpu":
+        if not trained.decides:
             evidence = evidence.as_plumbing()
         results = _record(request, claim, experiment, evidence, setting, trained)
         request.node.user_properties.append((VERDICT, evidence.verdict))

@@ -167,11 +167,11 @@ def _check_model(subject: Subject) -> None:
             f"model fails on two examples of the pool, inputs of shape {inputs.shape}: {error}"
         ) from error
     expected = (2, subject.pool.classes)
-    got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if got != expected:
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
+        got = f"of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits)
         raise ValueError(
-            f"model gives outputs of shape {got} for two examples; expected logits of shape "
-            f"{expected}, one per class of the pool"
+            f"model gives outputs {got} for two examples; expected logits of shape {expected}, one "
+            "per class of the pool"
         )
 
 
@@ -252,6 +252,8 @@ def load_subject(name: str) -> Subject:
     if not hasattr(module, attribute):
         raise ValueError(f"subject {name!r}: module {module_name!r} has no {attribute!r}")
     found: Subject | Callable[[], Subject] = getattr(module, attribute)
+    if inspect.isroutine(found) and inspect.signature(found).parameters:
+        raise ValueError(f"subject {name!r} takes arguments; expected a function without arguments")
     subject = found() if callable(found) else found
     if not isinstance(subject, Subject):
         raise ValueError(

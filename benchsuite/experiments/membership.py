@@ -35,10 +35,10 @@ class MembershipExperiment(SplitBank):
         Raises:
             KeyError: an unknown kind.
         """
-        arrays, blocks = membership_figures.ARRAYS[kind], list(self.blocks())
-        if len(blocks) < 2:
+        arrays = membership_figures.ARRAYS[kind]
+        if len(self.membership) - self.references < 2 * self.block:
             return None
         try:
-            return arrays(self, blocks)
+            return arrays(self, self.blocks())
         except CannotResolveError:
             return None

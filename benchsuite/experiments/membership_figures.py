@@ -1,6 +1,6 @@
 """The arrays behind the membership experiment's figures: numbers, nothing drawn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchsuite.attacks.privacy import privacy_score
-from benchsuite.experiments.groups import EDGES, SMALLEST_BIN, Groups
+from benchsuite.experiments.groups import EDGES, SMALLEST_BIN, TOP, Groups
 from benchsuite.experiments.split_bank import SplitBank
-from benchsuite.experiments.target_block import TargetBlock
+from benchsuite.experiments.target_block import TargetBlock, shadow_counts
 from benchsuite.stats.intervals import t_interval
 from benchsuite.stats.roc import roc_curve, tpr_at_fpr
 from benchsuite.stats.verdict import CannotResolveError
 
 Arrays = dict[str, Any]
+Blocks = Iterable[TargetBlock]
 
 BAND = 0.05
 """One minus the level of the pointwise bands, over blocks."""
@@ -33,10 +34,10 @@ def _groups(bank: SplitBank) -> dict[str, Any]:
     return groups
 
 
-def _roc(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays:
+def _roc(bank: SplitBank, blocks: Blocks) -> Arrays:
     """ROC of LiRA, pooled over all targets, for all and for highly memorized examples."""
-    scores = np.concatenate([block.scores for block in blocks])
-    inside = np.concatenate([block.membership for block in blocks])
+    each = [(block.scores, block.membership) for block in blocks]
+    scores, inside = (np.concatenate(arrays) for arrays in zip(*each, strict=True))
     arrays: Arrays = {"names": np.array(list(_groups(bank)))}
     grid = np.union1d(np.geomspace(1e-5, 1, CURVE_POINTS), 1e-3)
     for k, members in enumerate(_groups(bank).values()):
@@ -46,30 +47,30 @@ def _roc(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays:
     return arrays
 
 
-def _shadow_count(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays:
+def _shadow_count(bank: SplitBank, blocks: Blocks) -> Arrays:
     """AUROC, and TPR at 0.1 % FPR, against the number of references, with bands over blocks."""
     groups = _groups(bank)
-    counts = list(blocks[0].scores_by_count)
-    shape = (len(groups), len(counts))
-    auroc, low, high, tpr = (np.empty(shape) for _ in range(4))
-    for g, members in enumerate(groups.values()):
-        for c, count in enumerate(counts):
-            values = [block.auroc(members, block.scores_by_count[count]) for block in blocks]
-            auroc[g, c], low[g, c], high[g, c] = _band(values)
-            scores = np.concatenate([block.scores_by_count[count][:, members] for block in blocks])
-            inside = np.concatenate([block.membership[:, members] for block in blocks])
-            tpr[g, c] = tpr_at_fpr(scores, inside, 1e-3).tpr
-    return {
-        "counts": np.array(counts),
-        "names": np.array(list(groups)),
-        "auroc": auroc,
-        "auroc_low": low,
-        "auroc_high": high,
-        "tpr": tpr,
-    }
+    counts = shadow_counts(bank.references)
+    measured: dict[str, list[list[list[float]]]] = {"auroc": [], "tpr": []}
+    for block in blocks:
+        inside = block.membership
+        scores = block.scores_by_count.values()
+        measured["auroc"].append([[block.auroc(m, s) for s in scores] for m in groups.values()])
+        measured["tpr"].append(
+            [
+                [float(tpr_at_fpr(s[:, m], inside[:, m], 1e-3).tpr) for s in scores]
+                for m in groups.values()
+            ]
+        )
+    arrays: Arrays = {"counts": np.array(counts), "names": np.array(list(groups))}
+    for name, by_block in measured.items():
+        bands = np.apply_along_axis(_band, 0, np.array(by_block))
+        for suffix, values in zip(("", "_low", "_high"), bands, strict=True):
+            arrays[name + suffix] = values
+    return arrays
 
 
-def _memorization_privacy(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays:
+def _memorization_privacy(bank: SplitBank, blocks: Blocks) -> Arrays:
     rows = np.arange(bank.references)
     memorization = bank.memorization.estimate
     privacy = privacy_score(bank.confidence[rows], bank.membership[rows])
@@ -84,29 +85,30 @@ def _memorization_privacy(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arr
     }
 
 
-def _exposure_by_memorization(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays:
+def _exposure_by_memorization(bank: SplitBank, blocks: Blocks) -> Arrays:
+    """LiRA's advantage and memorization in each bin, with bands over blocks."""
     bins = Groups(bank.memorization.estimate).bins
-    rows: dict[str, list[tuple[float, float, float]]] = {"advantage": [], "memorization": []}
-    for members in bins.values():
-        for name, bands in rows.items():
-            bands.append(_band([float(getattr(block, name)[members].mean()) for block in blocks]))
+    by_block = [
+        [[values[members].mean() for members in bins.values()] for values in both]
+        for both in ((block.advantage, block.memorization) for block in blocks)
+    ]
     arrays: Arrays = {
-        "bins": np.array([name.replace("top", f"top (> {_lowest(bins, bank)})") for name in bins]),
+        "bins": np.array([name.replace(TOP, f"{TOP} (> {_lowest(bins, bank)})") for name in bins]),
         "counts": np.array([len(members) for members in bins.values()]),
     }
-    for name, bands in rows.items():
-        for suffix, values in zip(("", "_low", "_high"), np.array(bands).T, strict=True):
-            arrays[name + suffix] = values
+    bands = np.apply_along_axis(_band, 0, np.array(by_block))
+    for suffix, (advantage, memorization) in zip(("", "_low", "_high"), bands, strict=True):
+        arrays["advantage" + suffix], arrays["memorization" + suffix] = advantage, memorization
     return arrays
 
 
 def _lowest(bins: dict[str, NDArray[np.intp]], bank: SplitBank) -> str:
     """Lower edge of the top bin, which is lower where small bins were merged into it."""
-    least = bank.memorization.estimate[bins["top"]].min()
+    least = bank.memorization.estimate[bins[TOP]].min()
     return f"{max(edge for edge in EDGES if edge < least):g}".removeprefix("0")
 
 
-def _sample_complexity(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays:
+def _sample_complexity(bank: SplitBank, blocks: Blocks) -> Arrays:
     rows = np.concatenate([block.models for block in blocks])
     whole = TargetBlock(bank, rows, 0)
     memorization, needed = whole.complexity()
@@ -120,7 +122,7 @@ def _sample_complexity(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays
     }
 
 
-def _hellinger_memorization(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays:
+def _hellinger_memorization(bank: SplitBank, blocks: Blocks) -> Arrays:
     every = TargetBlock(bank, np.arange(len(bank.membership)), 0)
     hellinger, memorization, stderr = every.hellinger_and_memorization()
     return {
@@ -132,7 +134,7 @@ def _hellinger_memorization(bank: SplitBank, blocks: Sequence[TargetBlock]) -> A
     }
 
 
-def _gallery(bank: SplitBank, blocks: Sequence[TargetBlock]) -> Arrays | None:
+def _gallery(bank: SplitBank, blocks: Blocks) -> Arrays | None:
     """The most memorized images, then as many drawn evenly from the least memorized."""
     images = None if bank.pool is None else _pictures(bank.pool.images)
     if bank.pool is None or images is None:
@@ -157,12 +159,12 @@ def _pictures(images: NDArray[Any]) -> NDArray[Any] | None:
     return None
 
 
-def _band(values: Sequence[float]) -> tuple[float, float, float]:
+def _band(values: NDArray[np.float64]) -> tuple[float, float, float]:
     interval = t_interval(values, BAND)
     return interval.estimate, interval.low, interval.high
 
 
-ARRAYS: dict[str, Callable[[SplitBank, Sequence[TargetBlock]], Arrays | None]] = {
+ARRAYS: dict[str, Callable[[SplitBank, Blocks], Arrays | None]] = {
     "roc": _roc,
     "shadow-count": _shadow_count,
     "memorization-privacy": _memorization_privacy,

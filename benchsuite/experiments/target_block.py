@@ -14,9 +14,9 @@ from sklearn.isotonic import isotonic_regression
 
 from benchsuite.attacks.lira import lira
 from benchsuite.attacks.privacy import advantage
+from benchsuite.experiments.gaussians import gaussians, side_mean, success_rate
 from benchsuite.experiments.groups import SMALLEST_BIN, Groups
 from benchsuite.experiments.split_bank import DEALS, SHUFFLED, SPLIT_OUT, SplitBank
-from benchsuite.stats.divergence import gaussian_hellinger_squared
 from benchsuite.stats.likelihood import gaussian_sample_complexity, sample_complexity
 from benchsuite.stats.roc import auroc
 from benchsuite.stats.verdict import CannotResolveError
@@ -108,17 +108,19 @@ class TargetBlock:
             )
         return {f"{lower} to {upper}": mean[upper] - mean[lower] for lower, upper in pairwise(mean)}
 
-    def rank_correlation(self) -> float:
-        """Spearman's correlation of LiRA's advantage here with memorization, over mem > 0.
+    def rank_correlations(self) -> dict[str, float]:
+        """Spearman's correlation of LiRA's advantage here with two things, over mem > 0.
 
-        LiRA is fitted on one half of the references, memorization is measured on the other.
+        "memorization", and "difficulty": minus the mean confidence of OUT models. LiRA is fitted on
+        one half of the references, both are measured on the other.
 
         Raises:
             CannotResolveError: fewer than 15 examples, or all alike.
         """
-        fitted_on, measured_on = self.experiment.halves()
-        scores = self.experiment.attack(fitted_on, self.models, self.number)
-        memorization = self.experiment.memorization_of(measured_on).estimate
+        experiment = self.experiment
+        fitted_on, measured_on = experiment.halves()
+        scores = experiment.attack(fitted_on, self.models, self.number)
+        memorization = experiment.memorization_of(measured_on).estimate
         members = np.flatnonzero(memorization > 0)
         gained = advantage(scores, self.membership)[members]
         if len(members) < SMALLEST_BIN or np.ptp(gained) == 0 or np.ptp(memorization[members]) == 0:
@@ -126,8 +128,15 @@ class TargetBlock:
                 f"{len(members)} examples have memorization above 0, of {SMALLEST_BIN} needed, or "
                 "all have the same: there is nothing to rank"
             )
-        correlations = [spearmanr(gained, m).statistic for m in self.dealt(memorization[members])]
-        return float(np.mean(correlations))
+        outside = ~experiment.membership[measured_on]
+        difficulty = -side_mean(experiment.confidence[measured_on], outside)[members]
+        ranked = {"memorization": memorization[members], "difficulty": difficulty}
+        return {
+            name: float(
+                np.mean([spearmanr(gained, dealt).statistic for dealt in self.dealt(values)])
+            )
+            for name, values in ranked.items()
+        }
 
     # ---- Theorem 1 --------------------------------------------------------------------------
 
@@ -145,9 +154,9 @@ class TargetBlock:
     def _soft_llr_excess(self, fitted_on: Indices, measured_on: Indices) -> Floats:
         answers = expit(self.experiment.attack(fitted_on, self.models, self.number) / 2)
         inside = self.membership
-        gained = _side_mean(answers, inside) - _side_mean(answers, ~inside)
+        gained = side_mean(answers, inside) - side_mean(answers, ~inside)
         truly_in = self.experiment.membership[measured_on]
-        truth = _gaussians(self.experiment.confidence[measured_on], truly_in, ~truly_in)
+        truth = gaussians(self.experiment.confidence[measured_on], truly_in, ~truly_in)
         return gained - truth.hellinger_squared
 
     # ---- Equation 7 -------------------------------------------------------------------------
@@ -166,10 +175,10 @@ class TargetBlock:
             order = np.where(outside, rng.random(outside.shape), np.inf).argsort(0).argsort(0)
             inside = order < outside.sum(0) // 2
             outside &= ~inside
-        fitted = _gaussians(self.experiment.confidence[self.models], inside, outside)
+        fitted = gaussians(self.experiment.confidence[self.models], inside, outside)
         bias = (1 / 8 + 1 / 8) * (1 / inside.sum(0) + 1 / outside.sum(0))
         correct = self.experiment.correct[self.models]
-        sides = [_success_rate(correct, side) for side in (inside, outside)]
+        sides = [success_rate(correct, side) for side in (inside, outside)]
         memorization = sides[0][0] - sides[1][0]
         return (
             fitted.hellinger_squared - bias,
@@ -185,20 +194,27 @@ class TargetBlock:
     # ---- Corollary 1 ------------------------------------------------------------------------
 
     def complexity_slopes(self) -> dict[str, float]:
-        """Slope of log n on log 1/mem in two channels; see `complexity`."""
+        """Slope of log n on log 1/mem by channel, see `complexity`; and the least n x mem.
+
+        "prediction at .5" is the slope at advantage 0.5: near 1 and below, for n is at least 1.
+        Corollary 1 says no more than that n x mem stays above some constant.
+        """
         memorization, needed = self.complexity()
+        least = float((needed["prediction"] * memorization).min())
+        needed["prediction at .5"] = self.complexity(0.5)[1]["prediction"]
         slopes: dict[str, list[float]] = {channel: [] for channel in needed}
         for regressor in self.dealt(memorization):
             for channel, models in needed.items():
                 slope = np.polyfit(-np.log(regressor), np.log(models), 1)[0]
                 slopes[channel].append(float(slope))
-        return {channel: float(np.mean(each)) for channel, each in slopes.items()}
+        means = {channel: float(np.mean(each)) for channel, each in slopes.items()}
+        return {**means, "least n x mem": least}
 
-    def complexity(self) -> tuple[Floats, dict[str, Floats]]:
+    def complexity(self, target: float = TARGET_ADVANTAGE) -> tuple[Floats, dict[str, Floats]]:
         """Memorization, and the models needed in each channel, of surely memorized examples.
 
         n is the number of independent models, all IN or all OUT, whose likelihood ratio reaches
-        `TARGET_ADVANTAGE`, with what the block's models say as the truth: whether the label is
+        `target`, with what the block's models say as the truth: whether the label is
         predicted ("prediction"), or the confidence, a Gaussian on each side ("confidence").
         Examples are chosen on one half of the references and memorization is measured on the
         other, so that neither shares its error with n.
@@ -212,11 +228,11 @@ class TargetBlock:
         memorization = self.experiment.memorization_of(measured_on).estimate[chosen]
         inside = self.membership[:, chosen]
         correct = self.experiment.correct[self.models][:, chosen]
-        p_in, p_out = _side_mean(correct, inside), _side_mean(correct, ~inside)
+        p_in, p_out = side_mean(correct, inside), side_mean(correct, ~inside)
         prediction = sample_complexity(
-            np.stack([1 - p_out, p_out], -1), np.stack([1 - p_in, p_in], -1), TARGET_ADVANTAGE
+            np.stack([1 - p_out, p_out], -1), np.stack([1 - p_in, p_in], -1), target
         )
-        fitted = _gaussians(self.experiment.confidence[self.models][:, chosen], ~inside, inside)
+        fitted = gaussians(self.experiment.confidence[self.models][:, chosen], ~inside, inside)
         needed = {
             "prediction": np.where(p_in > p_out, prediction, np.inf),
             "confidence": gaussian_sample_complexity(
@@ -224,10 +240,10 @@ class TargetBlock:
                 fitted.variance[0],
                 fitted.mean[1],
                 fitted.variance[1],
-                TARGET_ADVANTAGE,
+                target,
             ),
         }
-        most = np.log1p(-TARGET_ADVANTAGE) / np.log1p(-1 / len(self.models))
+        most = np.log1p(-target) / np.log1p(-1 / len(self.models))
         return np.maximum(memorization, 1 / len(measured_on)), {
             channel: np.minimum(models, most) for channel, models in needed.items()
         }
@@ -293,48 +309,6 @@ def shadow_counts(references: int) -> list[int]:
     """2, 4, 8, ... and the number of references itself."""
     counts = [2**k for k in range(1, references.bit_length()) if 2**k < references]
     return [*counts, references]
-
-
-@dataclass(frozen=True, eq=False)
-class _Gaussians:
-    """Mean and variance (ddof 0) of two sides, each [2, examples]."""
-
-    mean: Floats
-    variance: Floats
-
-    @property
-    def hellinger_squared(self) -> Floats:
-        mean, variance = self.mean[:, :, None], self.variance[:, :, None, None]
-        squared: Floats = gaussian_hellinger_squared(mean[0], variance[0], mean[1], variance[1])
-        return squared
-
-
-def _gaussians(
-    confidence: NDArray[np.floating], first: NDArray[np.bool_], second: NDArray[np.bool_]
-) -> _Gaussians:
-    """Gaussians of the confidences of each example's models on two sides."""
-    moments = []
-    for side in (first, second):
-        mean = _side_mean(confidence, side)
-        moments.append((mean, _side_mean((confidence - mean) ** 2, side)))
-    means, variances = zip(*moments, strict=True)
-    return _Gaussians(np.array(means), np.array(variances))
-
-
-def _side_mean(values: NDArray[Any], side: NDArray[np.bool_]) -> Floats:
-    """Mean over the models on the side, [examples] from [models, examples]."""
-    mean: Floats = np.where(side, values, 0).sum(0, dtype=np.float64) / side.sum(0)
-    return mean
-
-
-def _success_rate(correct: NDArray[np.bool_], side: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Share of the side's models that are right, and the variance of that share.
-
-    The variance adds a success and a failure (Agresti and Caffo 2000), as label memorization does.
-    """
-    right, count = (correct & side).sum(0), side.sum(0)
-    share = (right + 1) / (count + 2)
-    return right / count, share * (1 - share) / (count + 2)
 
 
 def _nth_row(values: NDArray[np.floating], side: NDArray[np.bool_], n: int) -> Floats:

@@ -32,7 +32,8 @@ def numbers(trained):
 
 @pytest.fixture(scope="session")
 def trained(setting):
-    return Trained(digits_tiny(), ShadowBank.open(os.environ["TINY_BANK"]), Fill(0, 64, 0.0), 0)
+    bank = ShadowBank.open(os.environ["TINY_BANK"])
+    return Trained(digits_tiny(), bank, Fill(0, 64, 0.0), 0, 64, True)
 """
 
 CLAIMS = """
@@ -46,8 +47,9 @@ def declare(id, **more):
     tiers = ("smoke", "cpu", "gpu")
     return claim(
         **{
-            "id": id, "version": 1, "family": FAMILY, "says": f"{id} holds.", "measures": "it", "source": "none",
-            "paper": "-", "rule": greater(than=0.0), "controls": {"broken": REFUTED},
+            "id": id, "version": 1, "family": FAMILY, "says": f"{id} holds.", "measures": "it",
+            "source": "none", "paper": "-", "rule": greater(than=0.0),
+            "controls": {"broken": REFUTED},
             "units": dict.fromkeys(tiers, 4), "subjects": dict.fromkeys(tiers, ("digits-tiny",)),
             "figures": ("roc",), **more,
         }
@@ -226,8 +228,9 @@ from benchsuite.claim import REFUTED, Family, claim
 from benchsuite.stats.verdict import greater
 
 @claim(
-    id="rows", version=1, family=Family("T", "Tests", claims=1), says="Rows are there.", measures="rows",
-    source="none", paper="-", rule=greater(than=0.0), controls={"permuted-membership": REFUTED},
+    id="rows", version=1, family=Family("T", "Tests", claims=1), says="Rows are there.",
+    measures="rows", source="none", paper="-", rule=greater(than=0.0),
+    controls={"permuted-membership": REFUTED},
     units={"smoke": 4, "cpu": 4, "gpu": 4},
     subjects={"smoke": ("digits-tiny",), "cpu": ("digits-tiny",), "gpu": ("digits-tiny",)},
 )

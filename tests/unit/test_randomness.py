@@ -37,7 +37,7 @@ def test_draws_are_those_that_banks_were_trained_with():
     digest = hashlib.sha256()
     for draw in (orders, shifts, flips):
         digest.update(np.ascontiguousarray(draw).tobytes())
-    assert digest.hexdigest()[:16] == "?"
+    assert digest.hexdigest()[:16] == "1c3d9ee4a4f2d025"
 
 
 def test_orders_are_permutations_of_their_own():

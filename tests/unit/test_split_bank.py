@@ -5,6 +5,7 @@ import pytest
 
 from benchsuite.attacks.lira import lira
 from benchsuite.experiments.membership import MembershipExperiment
+from benchsuite.experiments.membership_figures import ARRAYS
 from benchsuite.experiments.split_bank import CONTROLS, PERMUTED, SHUFFLED, SPLIT_OUT
 from benchsuite.shadows.design import Balanced
 
@@ -184,3 +185,25 @@ def test_split_out_uses_out_models_alone():
     split = next(original.under(SPLIT_OUT).blocks()).hellinger_and_memorization()[0][::2]
     assert observed.mean() > 0.5
     assert abs(split.mean()) < 0.03
+
+
+# ---- figures where there is nothing to draw ------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_one_block_of_targets_has_no_figure(kind):
+    assert experiment(references=MODELS - BLOCK).figure(kind) is None
+
+
+@pytest.mark.parametrize(
+    "kind", ["memorization-privacy", "exposure-by-memorization", "sample-complexity"]
+)
+def test_a_subject_that_memorizes_nothing_has_no_figure_of_memorization(kind):
+    bank = experiment()
+    assert bank.figure(kind) is not None
+    assert replace(bank, correct=np.ones_like(bank.correct)).figure(kind) is None
+
+
+def test_an_unknown_figure_is_an_error():
+    with pytest.raises(KeyError, match="pie"):
+        experiment().figure("pie")

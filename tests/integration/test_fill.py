@@ -1,0 +1,346 @@
+import threading
+import time
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchsuite.data import Dataset, sources
+from benchsuite.models import mlp
+from benchsuite.shadows import BankError, ShadowBank, fill, train_shadows
+from benchsuite.subject import Subject
+from benchsuite.training import Recipe
+
+POOL, TEST = sources.digits()
+COLUMNS = ("pool.confidence", "pool.correct", "test.correct")
+SUBJECT = Subject(
+    "tiny",
+    POOL.subset(range(60)),
+    TEST.subset(range(30)),
+    partial(mlp, 64, 4, 10),
+    Recipe(epochs=2, batch_size=16),
+)
+
+
+def with_dropout():
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Dropout(0.2), nn.Linear(4, 10)
+    )
+
+
+LOOPED = replace(SUBJECT, name="looped", model=with_dropout, recipe=Recipe(epochs=1))
+
+
+def shards_of(bank):
+    return {path.name: path.read_bytes() for path in bank.folder.glob("*.safetensors")}
+
+
+def leftovers(folder):
+    return [path for path in folder.rglob("*") if path.suffix == ".tmp"]
+
+
+# ---- growing ----
+
+
+@pytest.mark.parametrize("subject", [SUBJECT, LOOPED], ids=["stacked", "looped"])
+def test_a_bank_that_grew_equals_one_made_at_once(tmp_path, subject):
+    train_shadows(subject, 64, folder=tmp_path / "grown")
+    grown = train_shadows(subject, 128, folder=tmp_path / "grown")
+    assert (grown.fill.models_trained, grown.fill.models_reused) == (64, 64)
+    once = train_shadows(subject, 128, folder=tmp_path / "once")
+    assert (once.fill.models_trained, once.fill.models_reused) == (128, 0)
+    assert shards_of(grown) == shards_of(once)
+    assert grown.execution.strategy == ("stacked" if subject is SUBJECT else "looped")
+
+
+def test_a_full_bank_trains_nothing(tmp_path, monkeypatch):
+    before = train_shadows(SUBJECT, 64, folder=tmp_path)
+    monkeypatch.setattr(fill, "train", lambda *_: pytest.fail("trained"))
+    again = train_shadows(SUBJECT, 64, folder=tmp_path)
+    assert (again.fill.models_trained, again.fill.models_reused) == (0, 64)
+    assert shards_of(again) == shards_of(before)
+
+
+def test_models_learn_what_they_are_in_for(tmp_path):
+    subject = replace(
+        SUBJECT, recipe=Recipe(epochs=60, batch_size=8), model=partial(mlp, 64, 32, 10)
+    )
+    bank = train_shadows(subject, 64, folder=tmp_path)
+    correct, membership = bank.column("pool", "correct"), bank.membership
+    assert correct[membership].mean() > 0.99
+    assert 0.3 < correct[~membership].mean() < 0.95
+    confidence = bank.column("pool", "confidence")
+    assert confidence[membership].mean() > confidence[~membership].mean() + 1
+
+
+# ---- columns ----
+
+
+def test_columns_are_three_views_of_the_logits(tmp_path):
+    columns = [*COLUMNS, "pool.logits", "test.logits", "test.confidence"]
+    bank = train_shadows(SUBJECT, 64, folder=tmp_path, columns=columns)
+    for probe, data in (("pool", SUBJECT.pool), ("test", SUBJECT.test)):
+        said = bank.column(probe, "logits").astype(np.float64)
+        np.testing.assert_array_equal(bank.column(probe, "correct"), said.argmax(2) == data.labels)
+        p = np.exp(said - said.max(2, keepdims=True))
+        p /= p.sum(2, keepdims=True)
+        of_label = p[:, np.arange(len(data)), data.labels]
+        expected = np.log(of_label / (1 - of_label))
+        np.testing.assert_allclose(bank.column(probe, "confidence"), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_later_column_needs_no_training_where_weights_are_kept(tmp_path, monkeypatch):
+    train_shadows(SUBJECT, 64, folder=tmp_path / "later")
+    at_once = train_shadows(
+        SUBJECT, 64, folder=tmp_path / "once", columns=[*COLUMNS, "test.logits"]
+    )
+    monkeypatch.setattr(fill, "train", lambda *_: pytest.fail("trained"))
+    later = train_shadows(SUBJECT, 64, folder=tmp_path / "later", columns=["test.logits"])
+    assert (later.fill.models_trained, later.fill.models_reused) == (0, 64)
+    assert shards_of(later) == shards_of(at_once)
+
+
+def test_a_later_column_is_retrained_where_weights_are_not_kept_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(fill, "KEEP_WEIGHTS_BELOW", 0)
+    train_shadows(SUBJECT, 64, folder=tmp_path / "later")
+    at_once = train_shadows(
+        SUBJECT, 64, folder=tmp_path / "once", columns=[*COLUMNS, "test.logits"]
+    )
+    later = train_shadows(SUBJECT, 64, folder=tmp_path / "later", columns=["test.logits"])
+    assert (later.fill.models_trained, later.fill.models_reused) == (64, 0)
+    assert shards_of(later) == shards_of(at_once)
+    assert not [name for name in shards_of(later) if name.startswith("weights")]
+
+
+def test_another_probe_is_asked_by_its_name(tmp_path):
+    others = {"more-digits": POOL.subset(range(100, 140))}
+    bank = train_shadows(
+        SUBJECT, 64, folder=tmp_path, columns=["more-digits.correct"], probes=others
+    )
+    assert bank.columns == ("more-digits.correct",)
+    assert bank.column("more-digits", "correct").shape == (64, 40)
+
+
+def test_another_probe_of_the_same_name_is_refused(tmp_path):
+    train_shadows(SUBJECT, 64, folder=tmp_path)
+    changed = replace(SUBJECT, test=TEST.subset(range(30, 60)))
+    message = r"test\.correct\.000000-000064\.safetensors is foreign: its probe is"
+    with pytest.raises(BankError, match=message):
+        train_shadows(changed, 64, folder=tmp_path)
+    for path in tmp_path.glob("*/test.*"):
+        path.unlink()
+    bank = train_shadows(changed, 64, folder=tmp_path)
+    assert bank.fill.models_trained == 0
+
+
+# ---- bad arguments ----
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"models": 0}, "models=0 is not a multiple of 64.*use 64 or 128"),
+        ({"models": 65}, "models=65 is not a multiple of 64.*use 64 or 128"),
+        ({"columns": ["nothing.correct"]}, r"columns: 'nothing\.correct' is unknown; expected"),
+        (
+            {"columns": ["pool.loss"]},
+            r"columns: 'pool\.loss' is unknown; .*confidence, correct, log",
+        ),
+        ({"columns": ["pool"]}, "columns: 'pool' is unknown"),
+        ({"probes": {"pool": TEST}}, "probes: 'pool' cannot be the name of a probe"),
+        ({"probes": {"a/b": TEST}}, "probes: 'a/b' cannot be the name of a probe"),
+        (
+            {"probes": {"wide": Dataset(np.ones((4, 3), np.float32), np.arange(4))}},
+            r"probes: inputs of 'wide' have shape \(3,\), the pool's \(1, 8, 8\)",
+        ),
+        ({"device": "abacus"}, "device='abacus' cannot be used here"),
+        ({"seed": -1}, "seed is -1, expected an integer from 0"),
+    ],
+)
+def test_bad_arguments_are_named_and_leave_nothing(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        train_shadows(SUBJECT, **({"models": 64, "folder": tmp_path} | arguments))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("examples", "share"), [(61, 0.5), (60, 0.7123456), (60, 1.0)])
+def test_a_design_that_cannot_be_balanced_is_named(tmp_path, examples, share):
+    subject = replace(SUBJECT, pool=POOL.subset(range(examples)), share=share)
+    with pytest.raises(
+        ValueError, match=r"cannot be balanced|denominator up to|above 0 and below 1"
+    ):
+        train_shadows(subject, 64, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_device_than_the_banks_is_refused(tmp_path):
+    train_shadows(SUBJECT, 64, folder=tmp_path, device="cpu")
+    with pytest.raises(BankError, match=r"device='meta', but the bank .* was made on 'cpu'"):
+        train_shadows(SUBJECT, 128, folder=tmp_path, device="meta")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_full_bank_of_another_machine_is_read_but_not_extended_without_its_device(
+    tmp_path, monkeypatch
+):
+    cpu = torch.device("cpu")
+    with monkeypatch.context() as patch:  # as if the CPU were called cuda
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(fill, "_check_device", lambda _: None)
+        patch.setattr(torch, "device", lambda _: cpu)
+        train_shadows(SUBJECT, 64, folder=tmp_path)
+    bank = train_shadows(SUBJECT, 64, folder=tmp_path)
+    assert bank.execution.device == "cuda"
+    assert bank.membership.shape == (64, 60)
+    with pytest.raises(ValueError, match="device='cuda' cannot be used here"):
+        train_shadows(SUBJECT, 128, folder=tmp_path)
+
+
+# ---- what goes wrong while filling ----
+
+
+@pytest.mark.parametrize("subject", [SUBJECT, LOOPED], ids=["stacked", "looped"])
+@pytest.mark.parametrize("early_stopping", [None, 1])
+def test_training_that_diverges_is_named_and_writes_nothing(tmp_path, subject, early_stopping):
+    recipe = Recipe(epochs=4, batch_size=8, learning_rate=1e30, early_stopping=early_stopping)
+    subject = replace(subject, recipe=recipe, validation=SUBJECT.test)
+    message = r"model \d+ of \w+ gives logits that are not finite: its training diverged; lower"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=message):
+            train_shadows(subject, 64, folder=tmp_path)
+    assert list(tmp_path.rglob("*.safetensors")) == []
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("written", [0, 1, 3])
+def test_a_full_disk_is_named_and_the_next_call_completes(tmp_path, monkeypatch, written):
+    expected = shards_of(train_shadows(SUBJECT, 64, folder=tmp_path / "whole"))
+    fsync, calls = fill.os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) > written + 1:  # and the manifest
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(BankError, match="the disk is full: free space, or choose another"):
+            train_shadows(SUBJECT, 64, folder=tmp_path / "full")
+    assert len(list(tmp_path.glob("full/*/*.safetensors"))) == written
+    assert leftovers(tmp_path) == []
+    (folder,) = (tmp_path / "full").iterdir()
+    assert ShadowBank.open(folder).models == 0
+    bank = train_shadows(SUBJECT, 64, folder=tmp_path / "full")
+    assert shards_of(bank) == expected
+    assert bank.fill.models_trained == (0 if written else 64)
+
+
+def test_an_error_in_a_worker_surfaces_at_once(tmp_path, monkeypatch):
+    started = []
+
+    def broken(job, strategy):
+        started.append(job.models[0])
+        if len(started) == 2:
+            raise KeyError("a bug")
+        for epoch in range(10_000):  # an endless training, which stops between epochs
+            next(job.epoch(epoch))
+            time.sleep(0.01)
+
+    monkeypatch.setattr(fill, "train", broken)
+    monkeypatch.setattr(fill, "_cores", lambda: 2)
+    threads, before = torch.get_num_threads(), time.perf_counter()
+    with pytest.raises(KeyError, match="a bug"):
+        train_shadows(SUBJECT, 64 * 20, folder=tmp_path)
+    assert time.perf_counter() - before < 5
+    assert len(started) == 2
+    assert torch.get_num_threads() == threads
+    assert not [each for each in threading.enumerate() if "ThreadPool" in each.name]
+
+
+def test_an_error_of_the_progress_callback_surfaces(tmp_path):
+    def broken(*_):
+        raise RuntimeError("the terminal is gone")
+
+    with pytest.raises(RuntimeError, match="the terminal is gone"):
+        train_shadows(SUBJECT, 128, folder=tmp_path, progress=broken)
+
+
+# ---- progress ----
+
+
+def test_progress_counts_every_model_once(tmp_path):
+    calls = []
+    train_shadows(SUBJECT, 64, folder=tmp_path)
+    train_shadows(SUBJECT, 192, folder=tmp_path, progress=lambda *call: calls.append(call))
+    done, total, trained, seconds = zip(*calls, strict=True)
+    assert list(done) == sorted(done)
+    assert done[0] > 64
+    assert done[-1] == 192
+    assert set(total) == {192}
+    assert [d - 64 for d in done] == list(trained)
+    assert list(seconds) == sorted(seconds)
+    assert seconds[0] > 0
+
+
+def test_progress_of_a_new_column_trains_nothing(tmp_path):
+    calls = []
+    train_shadows(SUBJECT, 128, folder=tmp_path)
+    train_shadows(
+        SUBJECT,
+        128,
+        folder=tmp_path,
+        columns=["test.logits"],
+        progress=lambda *call: calls.append(call[:3]),
+    )
+    assert calls == [(64, 128, 0), (128, 128, 0)]
+
+
+# ---- several at once ----
+
+
+def test_two_calls_at_once_train_every_shard_once(tmp_path):
+    banks = []
+
+    def call():
+        banks.append(train_shadows(SUBJECT, 64 * 6, folder=tmp_path / "shared"))
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(banks) == 3
+    assert sum(bank.fill.models_trained for bank in banks) == 64 * 6
+    assert {bank.fill.models_trained + bank.fill.models_reused for bank in banks} == {64 * 6}
+    alone = train_shadows(SUBJECT, 64 * 6, folder=tmp_path / "alone")
+    assert shards_of(banks[0]) == shards_of(alone)
+
+
+def test_the_number_of_threads_does_not_matter(tmp_path, monkeypatch):
+    banks = []
+    for cores in (1, 4):
+        monkeypatch.setattr(fill, "_cores", lambda cores=cores: cores)
+        banks.append(shards_of(train_shadows(SUBJECT, 192, folder=tmp_path / str(cores))))
+    assert banks[0] == banks[1]
+
+
+def test_global_generators_are_neither_read_nor_consumed(tmp_path):
+    banks = []
+    for state in (1, 2):
+        torch.manual_seed(state)
+        np.random.seed(state)  # noqa: NPY002
+        before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+        folders = [tmp_path / f"{state}-{i}" for i in range(2)]
+        banks.append(
+            [
+                shards_of(train_shadows(subject, 64, folder=folder))
+                for subject, folder in zip((SUBJECT, LOOPED), folders, strict=True)
+            ]
+        )
+        assert torch.equal(torch.get_rng_state(), before[0])
+        np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+    assert banks[0] == banks[1]

@@ -1,0 +1,281 @@
+import functools
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchsuite.data import Dataset
+from benchsuite.models import mlp
+from benchsuite.subject import BUILT_IN, Subject, load_subject, miniature
+from benchsuite.training import Augmentation, Recipe
+
+
+def digits_like(n=20, classes=3, shape=(1, 4, 4), seed=0):
+    images = np.random.default_rng(seed).random((n, *shape), dtype=np.float32)
+    return Dataset(images, np.arange(n) % classes)
+
+
+small = partial(mlp, 16, 5, 3)
+
+
+def subject(model=small, **changes):
+    given = {"pool": digits_like(), "test": digits_like(seed=1), "recipe": Recipe(epochs=1)}
+    return Subject("own", model=model, **(given | changes))
+
+
+def activated(width, activation=nn.ReLU, scale=None):
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, width), activation(), nn.Linear(width, 3))
+
+
+def two_outputs():
+    return mlp(16, 5, 2)
+
+
+def one_row():
+    return nn.Sequential(nn.Flatten(0), nn.Linear(32, 3))
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+class Factory:
+    def __call__(self):
+        return mlp(16, 5, 3)
+
+    def make(self):
+        return mlp(16, 5, 3)
+
+    @classmethod
+    def of_class(cls):
+        return mlp(16, 5, 3)
+
+
+@functools.lru_cache
+def cached(width):
+    return mlp(16, width, 3)
+
+
+def closure(width):
+    def make():
+        return mlp(16, width, 3)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (two_outputs, r"model gives outputs of shape \(2, 2\).*logits of shape \(2, 3\)"),
+        (one_row, r"model gives outputs of shape \(3,\) for two examples"),
+        (Pair, "model gives outputs <class 'tuple'> for two examples"),
+        (partial(mlp, 9, 5, 3), r"model fails on two examples.*shape \(2, 1, 4, 4\).*shapes"),
+        (lambda: mlp(16, 5, 3), "model: .*<lambda> is a lambda, a closure.*model_version"),
+        (partial(lambda w: mlp(16, w, 3), 5), "model: .*<lambda> is a lambda"),
+        (closure(5), "model: closure.<locals>.make is a lambda, a closure"),
+        (Factory(), "model: Factory is a lambda, a closure or some other object"),
+        (Factory().make, "model: Factory.make is a lambda, a closure or some other object"),
+        (partial(activated, 5, nn.ReLU, nn.ReLU()), "model: ReLU is a lambda.*some other object"),
+        (partial(activated, 5, scale=np.ones(2)), "model: ndarray is a lambda.*some other object"),
+        (partial(activated, 5, scale={1, 2}), "model: set is a lambda.*some other object"),
+        (partial(activated, 5, scale=[object()]), "model: object is a lambda.*some other object"),
+        (mlp(16, 5, 3), "model is a Sequential, expected a function without arguments"),
+        ("mlp", "model is a str, expected a function"),
+        (mlp, "model cannot be called without arguments .*functools.partial"),
+        (dict, "model makes a dict, expected a new nn.Module"),
+    ],
+)
+def test_bad_models_are_named(model, message):
+    with pytest.raises(ValueError, match=message):
+        subject(model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test": digits_like(shape=(1, 5, 4))}, r"test inputs have shape \(1, 5, 4\), the pool's"),
+        ({"test": digits_like(classes=5)}, "test has 5 classes, the pool 3"),
+        ({"validation": digits_like(shape=(16,))}, r"validation inputs have shape \(16,\)"),
+        ({"recipe": Recipe(early_stopping=3)}, "recipe.early_stopping=3 .* validation is None"),
+        ({"name": "my/own"}, "name='my/own' becomes part of file names"),
+        ({"name": ""}, "name='' becomes part of file names"),
+    ],
+)
+def test_bad_subjects_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(subject(), **changes)
+
+
+def test_augmentation_of_features_is_refused_before_anything_is_trained():
+    features = digits_like(shape=(16,))
+    with pytest.raises(ValueError, match=r"recipe.augmentation=.*the pool's inputs .*\(20, 16\)"):
+        subject(pool=features, test=features, recipe=Recipe(augmentation=Augmentation(1)))
+
+
+def test_a_single_class_is_refused():
+    with pytest.raises(ValueError, match="labels holds the single class 0"):
+        subject(pool=digits_like(classes=1))
+
+
+# ---- identity ----
+
+
+def test_identity_changes_with_whatever_a_model_depends_on():
+    base = subject(partial(activated, 5))
+    others = [
+        base,
+        replace(base, pool=digits_like(seed=2)),
+        replace(base, validation=digits_like(seed=3)),
+        replace(base, recipe=Recipe(epochs=2)),
+        replace(base, recipe=Recipe(epochs=1, augmentation=Augmentation(1))),
+        replace(base, model=partial(activated, 6)),
+        replace(base, model=partial(activated, width=5)),
+        replace(base, model=partial(activated, 5, nn.Tanh)),
+        replace(base, model=partial(activated, 5, scale=1)),
+        replace(base, model=partial(activated, 5, scale=1.5)),
+        replace(base, model=partial(activated, 5, scale="1")),
+        replace(base, model=partial(activated, 5, scale=[1, {"a": None}])),
+        replace(base, model=partial(cached, 5)),
+        replace(base, model=Factory.of_class),
+        replace(base, model_version="1"),
+        replace(base, model_version="2"),
+    ]
+    identities = [str(each.identity()) for each in others]
+    assert len(set(identities)) == len(others)
+
+
+def test_identity_is_not_of_the_name_nor_of_the_test_set():
+    base = subject()
+    renamed = replace(base, name="other", test=digits_like(seed=9), share=0.25)
+    assert renamed.identity() == base.identity()
+
+
+def test_numpy_numbers_are_the_numbers():
+    one, other = (subject(partial(activated, width)) for width in (5, np.int64(5)))
+    assert one.identity() == other.identity()
+
+
+def test_a_version_stands_for_a_model_without_source():
+    lambdas = [subject(lambda: mlp(16, 5, 3), model_version=v) for v in ("1", "1", "2")]
+    first, same, other = (each.identity() for each in lambdas)
+    assert first == same
+    assert first != other
+
+
+OWN_MODULE = """
+from functools import partial
+import numpy as np
+from torch import nn
+from benchsuite import Dataset, Recipe, Subject
+
+def net(width, activation, sizes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, width), activation(), nn.Linear(width, 3))
+
+images = np.random.default_rng(0).random((20, 4, 4), dtype=np.float32)
+data = Dataset(images, np.arange(20) % 3)
+subject = Subject(
+    "own", data, data, partial(net, 5, activation=nn.ReLU, sizes={"b": 1, "a": (2, 3)}), Recipe()
+)
+
+def make():
+    return subject
+
+def needs(argument):
+    return subject
+
+number = 3
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    (tmp_path / "own_audit.py").write_text(OWN_MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / "own_audit.py"
+    sys.modules.pop("own_audit", None)
+
+
+def identity_in_a_process(module, hash_seed):
+    code = (
+        "import json; from benchsuite.subject import load_subject; "
+        "print(json.dumps(load_subject('own_audit:subject').identity(), sort_keys=True))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(module.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_identity_is_the_same_in_every_process_until_the_source_changes(own_module):
+    first = identity_in_a_process(own_module, 1)
+    assert identity_in_a_process(own_module, 2) == first
+    assert " at 0x" not in first
+    own_module.write_text(OWN_MODULE.replace("nn.Linear(16, width),", "nn.Linear(16, width), "))
+    assert identity_in_a_process(own_module, 1) != first
+
+
+def test_a_model_whose_source_is_gone_is_refused(own_module):
+    loaded = load_subject("own_audit:subject")
+    own_module.unlink()
+    with pytest.raises(ValueError, match="the source of own_audit:net cannot be read"):
+        loaded.identity()
+
+
+# ---- loading ----
+
+
+@pytest.mark.parametrize("attribute", ["subject", "make"])
+def test_own_subjects_load_by_module_and_attribute(own_module, attribute):
+    loaded = load_subject(f"own_audit:{attribute}")
+    assert loaded.name == "own"
+    assert len(loaded.pool) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nonsense", "subject 'nonsense' is unknown: use one of digits-mlp.*or module:attribute"),
+        ("", "subject '' is unknown"),
+        (":subject", "subject ':subject' is unknown"),
+        ("own_audit:", "subject 'own_audit:' is unknown"),
+        ("no_such_module:x", "subject 'no_such_module:x': cannot import 'no_such_module'"),
+        ("own_audit:nothing", "module 'own_audit' has no 'nothing'"),
+        ("own_audit:number", "subject 'own_audit:number' is a int; expected a benchsuite.Subject"),
+        ("own_audit:needs", "subject 'own_audit:needs' .*without arguments"),
+    ],
+)
+def test_bad_names_are_one_clear_error(own_module, name, message):
+    with pytest.raises(ValueError, match=message):
+        load_subject(name)
+
+
+@pytest.mark.parametrize("name", ["digits-mlp", "digits-cnn", "digits-tiny"])
+def test_built_in_subjects_load_by_the_same_path(name):
+    built_in = load_subject(name)
+    assert built_in.name == name
+    assert load_subject(BUILT_IN[name]).identity() == built_in.identity()
+    assert built_in.model_identity()["made_by"]
+
+
+def test_a_miniature_keeps_the_model_and_the_rest_of_the_recipe():
+    whole = load_subject("digits-mlp")
+    cut = miniature(whole)
+    assert len(cut.pool) < len(whole.pool) / 3
+    assert cut.recipe == replace(whole.recipe, epochs=1)
+    assert cut.model_identity() == whole.model_identity()
+
+
+def test_subjects_leave_torchs_generator_alone():
+    before = torch.get_rng_state()
+    subject().identity()
+    assert torch.equal(torch.get_rng_state(), before)
