@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from typing import Any, Final, Literal, Protocol, Self
+from typing import Any, ClassVar, Final, Literal, Protocol, Self
 
 from benchsuite.stats.verdict import (
     AllOf,
@@ -38,7 +38,13 @@ OBSERVED: Final = "observed"
 
 
 class Experiment(Protocol):
-    """What a claim's generator is given."""
+    """What a claim's generator is given.
+
+    Attributes:
+        controls: what each of its controls breaks, in a sentence, by name.
+    """
+
+    controls: ClassVar[Mapping[str, str]]
 
     def under(self, control: str) -> Self:
         """The same experiment with the one thing broken that the control is about."""
@@ -147,6 +153,7 @@ class Arm:
 
     Attributes:
         name: "observed" or the control's.
+        breaks: what the control breaks; "" for the observed arm.
         rule: it is held against.
         decision: of the rule on its units, or None where the sample cannot answer.
         units: that the experiment yielded, or None where it gave up.
@@ -156,6 +163,7 @@ class Arm:
     """
 
     name: str
+    breaks: str
     rule: Rule | AllOf
     decision: Decision | None
     units: int | None
@@ -214,7 +222,7 @@ def gather(claim: Claim, experiment: Experiment, subject: str, tier: Tier) -> Ev
         ValueError: the generator yields what cannot be decided: other names, NaN.
     """
     controls = tuple(
-        _arm(claim, tier, name, experiment.under(name), required)
+        _arm(claim, tier, name, experiment, required)
         for name, required in claim.controls.items()
     )
     observed = _arm(claim, tier, OBSERVED, experiment, "")
@@ -237,14 +245,17 @@ def _arm(
     must: Verdict | Literal[""] = "" if name == OBSERVED else "refuted" if own else "supported"
     decision, unresolved, units = None, "", None
     try:
-        numbers = list(claim.numbers(experiment))
+        under = experiment if name == OBSERVED else experiment.under(name)
+        numbers = list(claim.numbers(under))
         units = len(numbers)
         if units < 2:
             raise CannotResolveError(f"{units} units show no spread: train more models")
         decision = decide(rule, numbers, claim.family.alpha_of_each)
     except CannotResolveError as error:
         unresolved = str(error)
-    return Arm(name, rule, decision, units, unresolved, must, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    breaks = "" if name == OBSERVED else experiment.controls[name]
+    return Arm(name, breaks, rule, decision, units, unresolved, must, seconds)
 
 
 def claim(**declaration: Any) -> Callable[[Callable[..., Iterator[Unit]]], Callable[..., None]]:

@@ -8,18 +8,13 @@ All blocks are attacked with the same references: an interval is over new target
 pool and bank, not over pools. (Swapping the halves of a bank moved the numbers by less than 0.007.)
 
 Controls are changes to the experiment. Each breaks the one thing that the finding is about, drawn
-anew for every block, so that no single draw decides:
-
-- ``permuted-membership``: the attacker's references are told a wrong membership, permuted over the
-  models of each example; what is true stays true.
-- ``shuffled-memorization``: memorization is dealt to the wrong examples, `DEALS` times a block, and
-  numbers are averaged over the deals: a group becomes the mean of as many random groups.
-- ``split-out``: of each example's models only the OUT ones are left, and half of them called IN.
+anew for every block, so that no single draw decides; see `CONTROLS`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +24,16 @@ from benchsuite.data.dataset import Dataset
 from benchsuite.memorization.label import LabelMemorization, label_memorization
 
 PERMUTED, SHUFFLED, SPLIT_OUT = "permuted-membership", "shuffled-memorization", "split-out"
-CONTROLS = (PERMUTED, SHUFFLED, SPLIT_OUT)
 DEALS = 50
+CONTROLS = {
+    PERMUTED: "The attacker's references are told a wrong membership, permuted over the models of "
+    "each example; what is true stays true.",
+    SHUFFLED: f"Memorization is dealt to the wrong examples, {DEALS} times a block, and numbers "
+    "are averaged over the deals: a group becomes the mean of as many random groups.",
+    SPLIT_OUT: "Of each example's models only the OUT ones are left, and half of them are called "
+    "IN.",
+}
+"""What each control breaks."""
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -62,6 +65,8 @@ class SplitBank:
     pool: Dataset | None = None
     seed: int = 0
     control: str = ""
+
+    controls: ClassVar[Mapping[str, str]] = CONTROLS
 
     def __post_init__(self) -> None:
         if self.control and self.control not in CONTROLS:

@@ -16,6 +16,7 @@ class Row:
     """One line of a card's evidence: a part of the observed arm, or a control."""
 
     name: str
+    breaks: str  # what a control breaks
     must_be: str  # a control's required verdict; "" for the finding itself
     as_expected: bool
     rule: str
@@ -120,6 +121,7 @@ class Finding:
         return [
             Row(
                 name=name,
+                breaks="" if arm is self.observed else arm.says,
                 must_be="" if arm is self.observed else arm.expected,
                 as_expected=arm is self.observed or arm.as_expected,
                 rule=wording.minus(part.rule if part else arm.rule),

@@ -41,7 +41,7 @@ def results_of(
             claim=claim.id,
             version=claim.version,
             family=claim.family.id,
-            says=claim.says,
+            says=claim.says if observed else arm.breaks,
             measures=claim.measures,
             source=claim.source,
             paper=claim.paper,

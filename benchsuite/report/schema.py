@@ -63,7 +63,8 @@ class Result:
 
     `estimate`, `interval` and `rule` are those of the deciding part, the one closest to failing.
     `verdict` of a control is that of its own rule, and `expected` is what it has to be.
-    Where the sample cannot answer, `unresolved` says why; estimate, parts and units are missing.
+    `says` is the finding or, of a control, what it breaks. Where the sample cannot answer,
+    `unresolved` says why; estimate, parts and units are missing.
     `train_seconds` and `models_trained` count this run alone; `seconds` is deciding, not training.
     """
 

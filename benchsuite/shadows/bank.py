@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchsuite.shadows.design import Balanced
+from benchsuite.shadows.execution import Execution
 from benchsuite.shadows.shards import (
     BankError,
     Header,
@@ -22,23 +23,9 @@ from benchsuite.shadows.shards import (
     write_atomically,
 )
 from benchsuite.subject import Subject
-from benchsuite.training import SEMANTICS, Strategy
+from benchsuite.training import SEMANTICS
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a bank's models are computed: fixed when the bank is made, obeyed by whoever goes on.
-
-    Results are equal bit for bit only within one execution and hardware, so a resume keeps to it.
-    """
-
-    strategy: Strategy
-    stack: int
-    threads: int
-    dtype: str
-    device: str
 
 
 @dataclass(frozen=True)

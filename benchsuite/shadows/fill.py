@@ -1,6 +1,5 @@
 """Filling a bank: train the models that are missing and write down what they say."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from benchsuite.data.dataset import Dataset
-from benchsuite.shadows.bank import Execution, Fill, ShadowBank
+from benchsuite.shadows.bank import Fill, ShadowBank
 from benchsuite.shadows.columns import COLUMNS, probes_of, values_of
 from benchsuite.shadows.design import Balanced
+from benchsuite.shadows.execution import check_device, cores, execution_for
 from benchsuite.shadows.shards import (
     BankError,
     Header,
@@ -27,7 +27,7 @@ from benchsuite.shadows.shards import (
     write_shard,
 )
 from benchsuite.subject import Subject
-from benchsuite.training import TrainingJob, Weights, logits, template, train, why_not_stacked
+from benchsuite.training import TrainingJob, Weights, logits, train
 
 Progress = Callable[[int, int, int, float], None]
 """Called by a worker thread after every stack: models done, models in all, models trained in this
@@ -35,11 +35,6 @@ call, seconds so far."""
 
 KEEP_WEIGHTS_BELOW = 256 * 1024
 """Bytes of weights per model up to which they are kept: a later column then needs no training."""
-
-STACK_UP_TO = 100_000
-"""Parameters up to which a model is stacked: larger ones fill the device one by one."""
-
-_STACK = 32
 
 
 def train_shadows(
@@ -88,9 +83,9 @@ def train_shadows(
         )
     asked = probes_of(subject, probes or {}, columns)
     if device is not None:
-        _check_device(device)
+        check_device(device)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    bank = ShadowBank.for_subject(Path(folder), subject, design, _execution_for(subject, chosen))
+    bank = ShadowBank.for_subject(Path(folder), subject, design, execution_for(subject, chosen))
     if device is not None and device != bank.execution.device:
         raise BankError(
             f"device={device!r}, but the bank {bank.folder} was made on "
@@ -98,33 +93,6 @@ def train_shadows(
         )
     filler = _Filler(bank, subject, asked, columns, progress)
     return ShadowBank(bank.folder, bank.manifest, models, filler.fill(models))
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"device={device!r} cannot be used here: {reason}") from error
-
-
-def _execution_for(subject: Subject, device: str) -> Execution:
-    """Stacks are trained one per core, on one thread each; loops one after another, on all cores.
-
-    One thread each because threads that wait for each other within a product of small matrices
-    come to a standstill as soon as another process wants a core.
-    """
-    model = template(subject.model)
-    small = sum(parameter.numel() for parameter in model.parameters()) <= STACK_UP_TO
-    if small and why_not_stacked(model) is None:
-        return Execution("stacked", _STACK, 1, "float32", device)
-    return Execution("looped", 1, torch.get_num_threads(), "float32", device)
-
-
-def _cores() -> int:
-    # Where the system tells, those that this process may use.
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 class _Filler:
@@ -159,13 +127,13 @@ class _Filler:
 
     def _fill_shards(self, left: list[int]) -> None:
         execution = self._bank.execution
-        _check_device(execution.device)
+        check_device(execution.device)
         for name, probe in {"pool": self._subject.pool, **self._probes}.items():
             self._inputs[name] = torch.tensor(probe.inputs(), device=self._device)
         alone = execution.strategy == "looped" or self._device.type != "cpu"
         threads_before = torch.get_num_threads()
         executor = ThreadPoolExecutor(
-            1 if alone else _cores(),
+            1 if alone else cores(),
             initializer=torch.set_num_threads,
             initargs=(execution.threads,),
         )

@@ -26,14 +26,13 @@ Layer = Callable[[Tensor, list[Tensor]], Tensor]
 
 def _linear(layer: nn.Linear) -> Layer:
     def forward(x: Tensor, parameters: list[Tensor]) -> Tensor:
+        if x.ndim > 3:  # of an input with more axes, Linear changes the last alone
+            rows: Tensor = forward(x.flatten(1, -2), parameters).unflatten(1, x.shape[1:-1])
+            return rows
         weight = parameters[0].transpose(1, 2)
-        rows = x.flatten(1, -2)  # of an input with more axes, Linear changes the last alone
         if layer.bias is None:
-            result = torch.bmm(rows, weight)
-        else:
-            result = torch.baddbmm(parameters[1].unsqueeze(1), rows, weight)
-        unflat: Tensor = result.unflatten(1, x.shape[1:-1])
-        return unflat
+            return torch.bmm(x, weight)
+        return torch.baddbmm(parameters[1].unsqueeze(1), x, weight)
 
     return forward
 
@@ -158,11 +157,9 @@ class Stack:
 
 def losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of each model, [models], from [models, batch, classes]."""
-    return (
-        functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-        .view_as(labels)
-        .mean(1)
-    )
+    # On a CPU, with few classes, in half the time of functional.cross_entropy.
+    of_label = logits.gather(2, labels.unsqueeze(2)).squeeze(2)
+    return (logits.logsumexp(2) - of_label).mean(1)
 
 
 def train_stacked(job: TrainingJob) -> Weights:
@@ -185,12 +182,17 @@ def train_stacked(job: TrainingJob) -> Weights:
         if stopping is not None and stopping.all_stopped_after_epoch():
             break
     trained = weights if stopping is None else stopping.best
-    return {name: tensor.detach() for name, tensor in trained.items()}
+    return {name: tensor.detach().contiguous() for name, tensor in trained.items()}
 
 
 def _stack_states(models: Sequence[nn.Module]) -> Weights:
     states = [model.state_dict() for model in models]
-    return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+    stacked = {name: torch.stack([state[name] for state in states]) for name in states[0]}
+    # The weights of Linear lie in memory as their gradients come out of bmm: a copy less a step.
+    return {
+        name: tensor.mT.contiguous().mT if tensor.ndim == 3 else tensor
+        for name, tensor in stacked.items()
+    }
 
 
 class _EarlyStopping:
@@ -233,5 +235,5 @@ def logits_stacked(factory: ModelFactory, weights: Weights, inputs: Tensor) -> T
     """Logits [models, examples, classes] of every model on the same inputs [examples, ...]."""
     stack = Stack(template(factory), weights)
     models = len(next(iter(weights.values())))
-    parts = [stack(part.expand(models, *part.shape)) for part in inputs.split(1024)]
+    parts = [stack(part.expand(models, *part.shape)) for part in inputs.split(128)]
     return torch.cat(parts, dim=1)

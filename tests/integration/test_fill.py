@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 from dataclasses import replace
@@ -189,7 +190,7 @@ def test_a_full_bank_of_another_machine_is_read_but_not_extended_without_its_dev
     cpu = torch.device("cpu")
     with monkeypatch.context() as patch:  # as if the CPU were called cuda
         patch.setattr(torch.cuda, "is_available", lambda: True)
-        patch.setattr(fill, "_check_device", lambda _: None)
+        patch.setattr(fill, "check_device", lambda _: None)
         patch.setattr(torch, "device", lambda _: cpu)
         train_shadows(SUBJECT, 64, folder=tmp_path)
     bank = train_shadows(SUBJECT, 64, folder=tmp_path)
@@ -218,7 +219,7 @@ def test_training_that_diverges_is_named_and_writes_nothing(tmp_path, subject, e
 @pytest.mark.parametrize("written", [0, 1, 3])
 def test_a_full_disk_is_named_and_the_next_call_completes(tmp_path, monkeypatch, written):
     expected = shards_of(train_shadows(SUBJECT, 64, folder=tmp_path / "whole"))
-    fsync, calls = fill.os.fsync, []
+    fsync, calls = os.fsync, []
 
     def full(descriptor):
         calls.append(descriptor)
@@ -251,7 +252,7 @@ def test_an_error_in_a_worker_surfaces_at_once(tmp_path, monkeypatch):
             time.sleep(0.01)
 
     monkeypatch.setattr(fill, "train", broken)
-    monkeypatch.setattr(fill, "_cores", lambda: 2)
+    monkeypatch.setattr(fill, "cores", lambda: 2)
     threads, before = torch.get_num_threads(), time.perf_counter()
     with pytest.raises(KeyError, match="a bug"):
         train_shadows(SUBJECT, 64 * 20, folder=tmp_path)
@@ -323,7 +324,7 @@ def test_two_calls_at_once_train_every_shard_once(tmp_path):
 def test_the_number_of_threads_does_not_matter(tmp_path, monkeypatch):
     banks = []
     for cores in (1, 4):
-        monkeypatch.setattr(fill, "_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(fill, "cores", lambda cores=cores: cores)
         banks.append(shards_of(train_shadows(SUBJECT, 192, folder=tmp_path / str(cores))))
     assert banks[0] == banks[1]
 

@@ -19,6 +19,7 @@ from benchsuite.shadows import Fill, ShadowBank
 from benchsuite.subject import digits_tiny
 
 class Numbers:
+    controls = {"broken": "All numbers change their sign."}
     def __init__(self, broken=False):
         self.broken = broken
     def under(self, control):

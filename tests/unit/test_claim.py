@@ -13,11 +13,12 @@ class Experiment:
     """Yields these numbers, or others under a control; `None` where it cannot answer."""
 
     def __init__(self, observed, **controls):
-        self.numbers, self.controls, self.asked = observed, controls, [OBSERVED]
+        self.numbers, self.arms, self.asked = observed, controls, [OBSERVED]
+        self.controls = {name: f"{name} is broken" for name in controls}
 
     def under(self, control):
         self.asked.append(control)
-        return Experiment(self.controls[control])
+        return Experiment(self.arms[control])
 
 
 def numbers(experiment):

@@ -1,0 +1,56 @@
+"""How a bank's models are computed, and what this machine has for it."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from benchsuite.subject import Subject
+from benchsuite.training import Strategy, template, why_not_stacked
+
+STACK_UP_TO = 100_000
+"""Parameters up to which a model is stacked: larger ones fill the device one by one."""
+
+_STACK = 32
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a bank's models are computed: fixed when the bank is made, obeyed by whoever goes on.
+
+    Results are equal bit for bit only within one execution and hardware, so a resume keeps to it.
+    """
+
+    strategy: Strategy
+    stack: int
+    threads: int
+    dtype: str
+    device: str
+
+
+def execution_for(subject: Subject, device: str) -> Execution:
+    """Stacks are trained one per core, on one thread each; loops one after another, on all cores.
+
+    One thread each because threads that wait for each other within a product of small matrices
+    come to a standstill as soon as another process wants a core.
+    """
+    model = template(subject.model)
+    small = sum(parameter.numel() for parameter in model.parameters()) <= STACK_UP_TO
+    if small and why_not_stacked(model) is None:
+        return Execution("stacked", _STACK, 1, "float32", device)
+    return Execution("looped", 1, torch.get_num_threads(), "float32", device)
+
+
+def check_device(device: str) -> None:
+    """Raise a ValueError naming a device that is not there."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device={device!r} cannot be used here: {reason}") from error
+
+
+def cores() -> int:
+    """Cores that this process may use, where the system tells; else all."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
