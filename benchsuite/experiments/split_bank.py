@@ -8,7 +8,13 @@ All blocks are attacked with the same references: an interval is over new target
 pool and bank, not over pools. (Swapping the halves of a bank moved the numbers by less than 0.007.)
 
 Controls are changes to the experiment. Each breaks the one thing that the finding is about, drawn
-anew for every block, so that no single draw decides; see `CONTROLS`.
+anew for every block, so that no single draw decides:
+
+- ``permuted-membership``: membership of the attacker's references is permuted over the models of
+  each example before the attack is fitted; what is true stays true.
+- ``shuffled-memorization``: memorization is dealt to other examples, `DEALS` times a block, and
+  numbers are averaged over the deals: a group becomes the mean of as many random groups.
+- ``split-out``: of each example's models only the OUT ones are left, and half of them called IN.
 """
 
 from collections.abc import Mapping
@@ -26,12 +32,9 @@ from benchsuite.memorization.label import LabelMemorization, label_memorization
 PERMUTED, SHUFFLED, SPLIT_OUT = "permuted-membership", "shuffled-memorization", "split-out"
 DEALS = 50
 CONTROLS = {
-    PERMUTED: "The attacker's references are told a wrong membership, permuted over the models of "
-    "each example; what is true stays true.",
-    SHUFFLED: f"Memorization is dealt to the wrong examples, {DEALS} times a block, and numbers "
-    "are averaged over the deals: a group becomes the mean of as many random groups.",
-    SPLIT_OUT: "Of each example's models only the OUT ones are left, and half of them are called "
-    "IN.",
+    PERMUTED: "The attacker is told a wrong membership.",
+    SHUFFLED: "Memorization is dealt to random examples.",
+    SPLIT_OUT: "Half of the OUT models are called IN.",
 }
 """What each control breaks."""
 
