@@ -222,8 +222,7 @@ def gather(claim: Claim, experiment: Experiment, subject: str, tier: Tier) -> Ev
         ValueError: the generator yields what cannot be decided: other names, NaN.
     """
     controls = tuple(
-        _arm(claim, tier, name, experiment, required)
-        for name, required in claim.controls.items()
+        _arm(claim, tier, name, experiment, required) for name, required in claim.controls.items()
     )
     observed = _arm(claim, tier, OBSERVED, experiment, "")
     expected, reason = claim.expected(subject, tier)

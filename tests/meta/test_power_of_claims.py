@@ -180,7 +180,7 @@ def _yielded(claim, subject, tier, share, shadows=None):
 def _numbers_are_zero(monkeypatch):
     """Units are counted, their numbers not computed."""
     block = target_block.TargetBlock
-    for name in ("averaged", "complexity_slopes", "rank_correlation", "share_above_memorization"):
+    for name in ("averaged", "complexity_slopes", "rank_correlations", "share_above_memorization"):
         monkeypatch.setattr(block, name, lambda self, *args, **kwargs: 0.0)
     monkeypatch.setattr(block, "shadows_needed", lambda self, members: 1.0)
     for name in ("advantage", "memorization", "soft_llr_excess"):
