@@ -108,7 +108,7 @@ class Loop:
         return max(self.speeds.values(), key=statistics.median)
 
 
-def compare(benchmark, tmp_path, name, *, models, loops, rounds, device="cpu"):
+def compare(benchmark, tmp_path, capsys, name, *, models, loops, rounds, device="cpu"):
     """Stacked against looped; returns the median ratio and notes everything about it."""
     subject = load_subject(name)
     loop, folders, banks = Loop(subject, loops, device), itertools.count(), []
@@ -145,7 +145,8 @@ def compare(benchmark, tmp_path, name, *, models, loops, rounds, device="cpu"):
     ]
     if every_core is not None:
         lines.append(f"  plain loop in {CORES} processes of one thread each  {every_core:.1f}")
-    print("\n" + "\n".join(lines))
+    with capsys.disabled():
+        print("\n" + "\n".join(lines))
     benchmark.extra_info |= {
         "models_per_second": round(statistics.median(speeds), 2),
         "loop_models_per_second": {
@@ -171,21 +172,23 @@ def machine(device: str) -> str:
     return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), "")
 
 
-def test_stacked_mlp_is_at_least_four_times_the_loop(benchmark, tmp_path):
-    ratio = compare(benchmark, tmp_path, "digits-mlp", models=128, loops=6, rounds=3)
+def test_stacked_mlp_is_at_least_four_times_the_loop(benchmark, tmp_path, capsys):
+    ratio = compare(benchmark, tmp_path, capsys, "digits-mlp", models=128, loops=6, rounds=3)
     assert ratio >= 4
 
 
-def test_stacked_cnn_is_faster_than_the_loop(benchmark, tmp_path):
-    ratio = compare(benchmark, tmp_path, "digits-cnn", models=128, loops=4, rounds=2)
+def test_stacked_cnn_is_faster_than_the_loop(benchmark, tmp_path, capsys):
+    ratio = compare(benchmark, tmp_path, capsys, "digits-cnn", models=128, loops=4, rounds=2)
     assert ratio > 1
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("name", ["digits-mlp", "digits-cnn"])
-def test_stacked_on_a_gpu_is_at_least_four_times_the_loop(benchmark, tmp_path, name):
-    ratio = compare(benchmark, tmp_path, name, models=1024, loops=2, rounds=3, device="cuda")
+def test_stacked_on_a_gpu_is_at_least_four_times_the_loop(benchmark, tmp_path, capsys, name):
+    ratio = compare(
+        benchmark, tmp_path, capsys, name, models=1024, loops=2, rounds=3, device="cuda"
+    )
     assert ratio >= 4
 
 
