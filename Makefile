@@ -8,10 +8,11 @@ BIN := .venv/bin
 env: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("benchsuite needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Set PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) --editable '.[dev]'
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("benchsuite needs Python 3.11 or later, this is " + sys.version.split()[0] + ": make claims PYTHON=python3.11")'
+	@echo "Installing into .venv, which takes a minute or more ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) --editable '.[dev]'
+	@touch $@
 
 claims: env  ## decide every finding on the handwritten digits
 	$(BIN)/pytest claims

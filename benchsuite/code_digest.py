@@ -14,6 +14,7 @@ _DECIDES_NOTHING = (
     "plugin.py",
     "progress.py",
     "provenance.py",
+    "recording.py",
     "report",
 )
 

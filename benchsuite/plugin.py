@@ -1,75 +1,33 @@
-"""The pytest plugin: options, tiers, fixtures that train, and the recording of results."""
+"""The pytest plugin: options, tiers, fixtures that train, and what the terminal says."""
 
 import os
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from benchsuite.claim import TIERS, Claim, Evidence, Tier, gather
+from benchsuite.claim import TIERS, Claim, gather
 from benchsuite.code_digest import code_digest
+from benchsuite.data.sources import DataUnavailable
 from benchsuite.experiments.membership import MembershipExperiment
-from benchsuite.experiments.sizes import membership_size
 from benchsuite.progress import TrainingProgress
-from benchsuite.provenance import provenance
-from benchsuite.report.artifacts import save_artifact
+from benchsuite.recording import record_evidence
 from benchsuite.report.build import build
-from benchsuite.report.results import results_of
-from benchsuite.report.schema import Artifact, Result, record
+from benchsuite.report.schema import Result
 from benchsuite.report.terminal import failure, verdict_lines
-from benchsuite.shadows import BankError, Fill, ShadowBank, train_shadows
-from benchsuite.shadows.design import Balanced
-from benchsuite.subject import BUILT_IN, Subject, load_subject, miniature
+from benchsuite.setting import Setting, Trained, train_setting
+from benchsuite.shadows import BankError
+from benchsuite.subject import BUILT_IN
 
 VERDICT = "verdict"
 """Name of the property by which a test's report carries its claim's verdict."""
 
-
-@dataclass(frozen=True)
-class Setting:
-    """What one pytest item of a claim runs on."""
-
-    subject: str
-    tier: Tier
-
-    def __str__(self) -> str:
-        return f"{self.subject}-{self.tier}"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A subject and the bank that this run trained, or found, for it.
-
-    Attributes:
-        subject: that was trained.
-        bank: of at least so many models as the run asked for.
-        fill: what of it was trained in this run.
-        references: the first so many models are the attacker's.
-        targets: so many more are attacked; the rest of the bank, if any, is another run's.
-        decides: whether that is the declared size, at the declared scale.
-    """
-
-    subject: Subject
-    bank: ShadowBank
-    fill: Fill
-    references: int
-    targets: int
-    decides: bool
-
-
-class Session:
-    """What one pytest session of claims has recorded."""
-
-    def __init__(self) -> None:
-        self.results: list[Result] = []
-
-
-SESSION = pytest.StashKey[Session]()
+RESULTS = pytest.StashKey[list[Result]]()
+"""What this session of claims has recorded."""
 
 
 # ---- options and tiers ---------------------------------------------------------------------------
@@ -123,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
                 f"--subject={subject} is unknown: use module:attribute, or one of "
                 f"{', '.join(BUILT_IN)}"
             )
-    config.stash[SESSION] = Session()
+    config.stash[RESULTS] = []
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -210,55 +168,34 @@ def setting(request: pytest.FixtureRequest) -> Setting:
 def trained(setting: Setting, pytestconfig: pytest.Config) -> Trained:
     """The setting's subject with its shadow bank, trained as far as the bank lacks it."""
     device = pytestconfig.getoption("--device")
-    gpu = setting.tier == "gpu"
-    if gpu and device is None and not torch.cuda.is_available():
+    if setting.tier == "gpu" and device is None and not torch.cuda.is_available():
         message = "the gpu tier needs CUDA; --device cpu runs it in miniature, as plumbing"
         if os.environ.get("REQUIRE_GPU") == "1":
             pytest.fail(f"REQUIRE_GPU=1: {message}", pytrace=False)
         pytest.skip(message)
+    progress = TrainingProgress(pytestconfig, setting.subject)
     try:
-        subject = load_subject(setting.subject)
-        in_miniature = gpu and device == "cpu"
-        if in_miniature:
-            subject = miniature(subject)
-        design = Balanced(len(subject.pool), subject.share)
-        shadows = pytestconfig.getoption("--shadows")
-        declared = membership_size(setting.subject, setting.tier, design, None)
-        if in_miniature and shadows is None:
-            shadows = 4 * design.block
-        size = membership_size(setting.subject, setting.tier, design, shadows)
-        progress = TrainingProgress(pytestconfig, subject.name)
-        bank = train_shadows(
-            subject,
-            design.block * (size.references + size.targets),
+        ready = train_setting(
+            setting,
             folder=pytestconfig.getoption("--banks"),
             device=device,
+            shadows=pytestconfig.getoption("--shadows"),
             progress=progress,
         )
-    except (ValueError, BankError) as error:
+    except (ValueError, BankError, DataUnavailable) as error:
         pytest.fail(str(error), pytrace=False)
-    assert bank.fill is not None
-    progress.finish(bank.fill)
-    enough = size.references >= declared.references and size.targets >= declared.targets
-    return Trained(
-        subject,
-        bank,
-        bank.fill,
-        design.block * size.references,
-        design.block * size.targets,
-        decides=enough and not in_miniature,
-    )
+    progress.finish(ready.fill)
+    return ready
 
 
 @pytest.fixture(scope="session")
 def membership(trained: Trained) -> MembershipExperiment:
     """The membership paper's experiment on the setting's bank."""
     bank = trained.bank
-    rows = slice(trained.references + trained.targets)
     return MembershipExperiment(
-        bank.column("pool", "confidence")[rows],
-        bank.column("pool", "correct")[rows],
-        bank.membership[rows],
+        bank.column("pool", "confidence"),
+        bank.column("pool", "correct"),
+        bank.membership,
         trained.references,
         bank.design.block,
         pool=trained.subject.pool,
@@ -275,57 +212,22 @@ def decide_claim(
         evidence = gather(claim, experiment, setting.subject, setting.tier)
         if not trained.decides:
             evidence = evidence.as_plumbing()
-        results = _record(request, claim, experiment, evidence, setting, trained)
+        folder = Path(request.config.getoption("--reports"))
+        results = record_evidence(
+            folder,
+            claim,
+            experiment,
+            evidence,
+            trained,
+            rerun=_rerun(request, setting),
+            clone=request.config.rootpath,
+        )
+        request.config.stash[RESULTS] += results
         request.node.user_properties.append((VERDICT, evidence.verdict))
         if not evidence.as_expected:
             pytest.fail(failure(results), pytrace=False)
 
     return run
-
-
-def _record(
-    request: pytest.FixtureRequest,
-    claim: Claim,
-    experiment: Any,
-    evidence: Evidence,
-    setting: Setting,
-    trained: Trained,
-) -> list[Result]:
-    config = request.config
-    folder = Path(config.getoption("--reports"))
-    stem = f"{claim.id}.{trained.subject.name}.{setting.tier}"
-    bank = trained.bank
-    results = results_of(
-        claim,
-        evidence,
-        subject=trained.subject.name,
-        tier=setting.tier,
-        artifacts=_save_figures(claim, experiment, folder, stem) if evidence.resolved else (),
-        cost={
-            "train_seconds": trained.fill.seconds,
-            "models_trained": trained.fill.models_trained,
-            "models_reused": trained.fill.models_reused,
-        },
-        rerun=_rerun(request, setting),
-        provenance={
-            **provenance(bank.execution.device, config.rootpath),
-            "seed": bank.design.seed,
-            "data": trained.subject.pool.digest,
-            "bank": bank.key,
-            "accuracy": float(bank.column("test", "correct").mean()),
-        },
-    )
-    record(folder, results)
-    config.stash[SESSION].results += results
-    return results
-
-
-def _save_figures(claim: Claim, experiment: Any, folder: Path, stem: str) -> tuple[Artifact, ...]:
-    return tuple(
-        save_artifact(folder, kind, stem, **arrays)
-        for kind in claim.figures
-        if (arrays := experiment.figure(kind)) is not None
-    )
 
 
 def _rerun(request: pytest.FixtureRequest, setting: Setting) -> str:
@@ -362,7 +264,7 @@ def pytest_report_teststatus(
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print one line per finding and where the report is."""
-    results = config.stash[SESSION].results
+    results = config.stash[RESULTS]
     if not results:
         return
     terminalreporter.section("findings")

@@ -1,6 +1,7 @@
 """The plugin as pytest users meet it: whole sessions in a folder of their own."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from benchsuite.subject import digits_tiny
 CONFTEST = """
 import os
 import pytest
-from benchsuite.plugin import Trained
+from benchsuite.setting import Trained
 from benchsuite.shadows import Fill, ShadowBank
 from benchsuite.subject import digits_tiny
 
@@ -34,7 +35,7 @@ def numbers(trained):
 @pytest.fixture(scope="session")
 def trained(setting):
     bank = ShadowBank.open(os.environ["TINY_BANK"])
-    return Trained(digits_tiny(), bank, Fill(0, 64, 0.0), 0, 64, True)
+    return Trained(setting, digits_tiny(), bank, Fill(0, 64, 0.0), 0, True)
 """
 
 CLAIMS = """
@@ -256,6 +257,22 @@ def test_too_few_shadows_are_refused_in_one_line(pytester):
     result = pytester.runpytest("-p", "benchsuite.plugin", "-m", "smoke", "--shadows", "100")
     result.stdout.fnmatch_lines(["*--shadows=100 is too few*128 models*"])
     assert result.ret == 1
+
+
+GPU_FIXTURES = OWN_FIXTURES.replace('"gpu": ("digits-tiny",)', '"gpu": ("mnist-cnn32",)')
+
+
+def test_data_that_are_missing_offline_are_one_clear_error(pytester, monkeypatch):
+    monkeypatch.setenv("BENCHSUITE_DATA", str(pytester.path / "nowhere"))
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    pytester.makepyfile(test_own=GPU_FIXTURES)
+    result = pytester.runpytest("-p", "benchsuite.plugin", "-m", "gpu", "--device", "cpu")
+    assert result.ret == 1
+    said = result.stdout.str()
+    assert "mnist" in said
+    assert str(pytester.path / "nowhere") in said
+    assert "Traceback" not in said
+    assert "sources.py" not in said
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="shows what happens without CUDA")

@@ -1,0 +1,86 @@
+"""What one item of a claim runs on: a subject at a tier, and its bank of the declared size."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchsuite.claim import Tier
+from benchsuite.experiments.sizes import membership_size
+from benchsuite.shadows import Fill, Progress, ShadowBank, train_shadows
+from benchsuite.shadows.design import Balanced
+from benchsuite.subject import Subject, load_subject, miniature
+
+_MINIATURE_BLOCKS = 4
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A subject, built-in or "module:attribute", at a tier."""
+
+    subject: str
+    tier: Tier
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A setting's subject and the bank that this run trained, or found, for it.
+
+    Attributes:
+        setting: that was asked for.
+        subject: that was trained.
+        bank: its models, references first.
+        fill: what of it was trained in this run.
+        references: the first so many models are the attacker's, the rest its targets.
+        decides: whether that is the declared size, at the declared scale.
+    """
+
+    setting: Setting
+    subject: Subject
+    bank: ShadowBank
+    fill: Fill
+    references: int
+    decides: bool
+
+
+def train_setting(
+    setting: Setting,
+    *,
+    folder: str | Path,
+    device: str | None,
+    shadows: int | None,
+    progress: Progress,
+) -> Trained:
+    """Load a setting's subject and train its bank to the declared size, or to `shadows` models.
+
+    The gpu tier on a CPU is run in miniature: it shows the path, and decides nothing.
+
+    Raises:
+        ValueError: an unknown subject, too few shadows, or as `train_shadows`.
+        BankError: as `train_shadows`.
+        DataUnavailable: the subject's data are neither here nor to be had.
+    """
+    subject = load_subject(setting.subject)
+    in_miniature = setting.tier == "gpu" and device == "cpu"
+    if in_miniature:
+        subject = miniature(subject)
+    design = Balanced(len(subject.pool), subject.share)
+    if in_miniature and shadows is None:
+        shadows = _MINIATURE_BLOCKS * design.block
+    size = membership_size(setting.subject, setting.tier, design, shadows)
+    declared = membership_size(setting.subject, setting.tier, design, None)
+    bank = train_shadows(
+        subject,
+        design.block * (size.references + size.targets),
+        folder=folder,
+        device=device,
+        progress=progress,
+    )
+    assert bank.fill is not None
+    enough = size.references >= declared.references and size.targets >= declared.targets
+    return Trained(
+        setting,
+        subject,
+        bank,
+        bank.fill,
+        design.block * size.references,
+        decides=enough and not in_miniature,
+    )
