@@ -248,7 +248,7 @@ def _arm(
         numbers = list(claim.numbers(under))
         units = len(numbers)
         if units < 2:
-            raise CannotResolveError(f"{units} units show no spread: train more models")
+            raise CannotResolveError(f"{units} of at least 2 units: too few for an interval")
         decision = decide(rule, numbers, claim.family.alpha_of_each)
     except CannotResolveError as error:
         unresolved = str(error)

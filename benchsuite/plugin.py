@@ -17,7 +17,7 @@ from benchsuite.experiments.membership import MembershipExperiment
 from benchsuite.progress import TrainingProgress
 from benchsuite.recording import record_evidence
 from benchsuite.report.build import build
-from benchsuite.report.schema import Result
+from benchsuite.report.schema import Result, read_results
 from benchsuite.report.terminal import failure, verdict_lines
 from benchsuite.setting import Setting, Trained, train_setting
 from benchsuite.shadows import BankError
@@ -152,6 +152,10 @@ def _check_claims_can_run(config: pytest.Config, asked: str) -> None:
             raise pytest.UsageError(
                 f"{option}={folder} cannot be written ({error.strerror}): give another folder"
             ) from error
+    try:
+        read_results(config.getoption("--reports"))
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 # ---- fixtures ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from benchsuite.shadows import Fill, Progress, ShadowBank, train_shadows
 from benchsuite.shadows.design import Balanced
 from benchsuite.subject import Subject, load_subject, miniature
 
-_MINIATURE_BLOCKS = 4
+_MINIATURE_BLOCKS = 8
 
 
 @dataclass(frozen=True)

@@ -209,12 +209,12 @@ def mnist_cnn32() -> Subject:
 
 
 def miniature(subject: Subject) -> Subject:
-    """The subject cut down until a CPU can run its path: 100 examples, one epoch."""
+    """The subject cut down until a CPU can run its path: 60 examples, one epoch."""
     return replace(
         subject,
         name=f"{subject.name}-miniature",
-        pool=subject.pool.subset(range(100)),
-        test=subject.test.subset(range(100)),
+        pool=subject.pool.subset(range(60)),
+        test=subject.test.subset(range(60)),
         recipe=replace(subject.recipe, epochs=1),
     )
 

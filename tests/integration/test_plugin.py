@@ -222,6 +222,15 @@ def test_bad_options_are_one_line(session, pytester, arguments, message):
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
+def test_results_of_another_version_are_refused_before_anything_is_trained(pytester):
+    pytester.makepyfile(test_own=OWN_FIXTURES)
+    pytester.path.joinpath("reports").mkdir()
+    pytester.path.joinpath("reports/results.jsonl").write_text('{"schema": 2}\n')
+    result = pytester.runpytest("-p", "benchsuite.plugin")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*results.jsonl, line 1: schema 2*another version*"])
+
+
 # ---- with the plugin's own training ----------------------------------------------------------
 
 OWN_FIXTURES = """
