@@ -25,8 +25,10 @@ SHARE_OF_FULL = 0.95
 """Of the full bank's AUROC above chance: what "enough shadow models" means."""
 TARGET_ADVANTAGE = 0.9
 """That the likelihood ratio of so many models must reach, for sample complexity."""
-SURELY_MEMORIZED = 0.05
-"""Memorization above which sample complexity is regressed on it. The slope depends on it."""
+SURELY_MEMORIZED = 3.0
+"""Standard errors above 0 from which sample complexity is regressed on memorization."""
+MOST_CENSORED = 0.05
+"""Share of those examples that may show no gain in a block without deciding the slope."""
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -140,24 +142,29 @@ class TargetBlock:
 
     # ---- Theorem 1 --------------------------------------------------------------------------
 
-    @cached_property
-    def soft_llr_excess(self) -> Floats:
-        """Advantage of the soft LLR test less H², both by Gaussians of references, [examples].
+    def soft_llr_excess(self, above: float) -> float:
+        """Advantage of the soft LLR test less H², mean over examples memorized above a threshold.
 
         The test says IN with probability e^(s/2) / (1 + e^(s/2)), s being the log-likelihood ratio
-        (Lemma 1); its expected answer stands for a draw. The test's Gaussians are fitted on one
-        half of the references and those of H² on the other; the mean of both ways round.
+        (Lemma 1); its expected answer stands for a draw. On one half of the references its
+        Gaussians are fitted and the examples are chosen, on the other H² is measured; the mean of
+        both ways round.
+
+        Raises:
+            CannotResolveError: fewer than two examples are memorized so much.
         """
         one, other = self.experiment.halves()
-        return (self._soft_llr_excess(one, other) + self._soft_llr_excess(other, one)) / 2
+        both = self._soft_llr_excess(one, other, above), self._soft_llr_excess(other, one, above)
+        return float(np.mean(both))
 
-    def _soft_llr_excess(self, fitted_on: Indices, measured_on: Indices) -> Floats:
+    def _soft_llr_excess(self, fitted_on: Indices, measured_on: Indices, above: float) -> float:
+        members = Groups(self.experiment.memorization_of(fitted_on).estimate).above(above)
         answers = expit(self.experiment.attack(fitted_on, self.models, self.number) / 2)
         inside = self.membership
         gained = side_mean(answers, inside) - side_mean(answers, ~inside)
         truly_in = self.experiment.membership[measured_on]
         truth = gaussians(self.experiment.confidence[measured_on], truly_in, ~truly_in)
-        return gained - truth.hellinger_squared
+        return float((gained - truth.hellinger_squared)[members].mean())
 
     # ---- Equation 7 -------------------------------------------------------------------------
 
@@ -216,15 +223,25 @@ class TargetBlock:
         n is the number of independent models, all IN or all OUT, whose likelihood ratio reaches
         `target`, with what the block's models say as the truth: whether the label is
         predicted ("prediction"), or the confidence, a Gaussian on each side ("confidence").
-        Examples are chosen on one half of the references and memorization is measured on the
-        other, so that neither shares its error with n.
+        Examples are chosen on one half of the references, by memorization of at least
+        `SURELY_MEMORIZED` standard errors, and memorization is measured on the other, so that
+        neither shares its error with n.
 
         n is cut at what an advantage of 1 / (targets) needs, half an error of the OUT models where
-        half are IN: a block that saw no error knows no more, and a larger number would let such
-        examples alone decide the slope.
+        half are IN: a block that saw no gain knows no more.
+
+        Raises:
+            CannotResolveError: fewer than 15 such examples, or more than `MOST_CENSORED` of them
+                reach that cut, which would then decide the slope.
         """
         chosen_on, measured_on = self.experiment.halves()
-        chosen = Groups(self.experiment.memorization_of(chosen_on).estimate).above(SURELY_MEMORIZED)
+        first_half = self.experiment.memorization_of(chosen_on)
+        chosen = np.flatnonzero(first_half.estimate > SURELY_MEMORIZED * first_half.stderr)
+        if len(chosen) < SMALLEST_BIN:
+            raise CannotResolveError(
+                f"{len(chosen)} examples are surely memorized, of {SMALLEST_BIN} needed: this "
+                "subject memorizes too little for this finding"
+            )
         memorization = self.experiment.memorization_of(measured_on).estimate[chosen]
         inside = self.membership[:, chosen]
         correct = self.experiment.correct[self.models][:, chosen]
@@ -244,6 +261,13 @@ class TargetBlock:
             ),
         }
         most = np.log1p(-target) / np.log1p(-1 / len(self.models))
+        censored = float(np.mean(needed["prediction"] >= most))
+        if censored > MOST_CENSORED:
+            raise CannotResolveError(
+                f"{censored:.0%} of the surely memorized examples show no gain in a block of "
+                f"{len(self.models)} models, more than {MOST_CENSORED:.0%}: this finding needs "
+                "larger blocks"
+            )
         return np.maximum(memorization, 1 / len(measured_on)), {
             channel: np.minimum(models, most) for channel, models in needed.items()
         }
