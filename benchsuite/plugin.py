@@ -26,6 +26,8 @@ from benchsuite.subject import BUILT_IN
 VERDICT = "verdict"
 """Name of the property by which a test's report carries its claim's verdict."""
 
+DEFAULTS = {"--banks": ".banks", "--reports": "reports"}
+
 RESULTS = pytest.StashKey[list[Result]]()
 """What this session of claims has recorded."""
 
@@ -43,15 +45,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the claims on this built-in subject or on module:attribute (repeatable)",
     )
     group.addoption(
-        "--banks", default=".banks", metavar="DIR", help="where shadow banks lie (default: .banks)"
+        "--banks",
+        default=DEFAULTS["--banks"],
+        metavar="DIR",
+        help="where shadow banks lie (default: .banks)",
     )
     group.addoption(
-        "--reports", default="reports", metavar="DIR", help="where results and the report go"
+        "--reports",
+        default=DEFAULTS["--reports"],
+        metavar="DIR",
+        help="where results and the report go",
     )
     group.addoption(
         "--device",
         metavar="DEVICE",
-        help="where to train, such as cpu or cuda (default: CUDA if any)",
+        help="where to train, such as cpu or cuda (default: cuda for the gpu tier, else cpu)",
     )
     group.addoption(
         "--shadows",
@@ -235,16 +243,17 @@ def decide_claim(
 
 
 def _rerun(request: pytest.FixtureRequest, setting: Setting) -> str:
-    node = request.node
-    file = Path(node.path).relative_to(request.config.rootpath).as_posix()
-    own = request.config.getoption("--subject")
-    return " ".join(
-        [
-            f"pytest {file}::{node.originalname}",
-            f"-m {setting.tier}",
-            *([f"--subject {setting.subject}"] if own else [f"-k {setting.subject}"]),
-        ]
-    )
+    """The command that runs this item again, with the options that matter to it."""
+    config, node = request.config, request.node
+    file = Path(node.path).relative_to(config.rootpath).as_posix()
+    own = config.getoption("--subject")
+    words = [f"pytest {file}::{node.originalname}", f"-m {setting.tier}"]
+    words.append(f"--subject {setting.subject}" if own else f"-k {setting.subject}")
+    for option in ("--device", "--shadows", "--banks", "--reports"):
+        value = config.getoption(option)
+        if value not in (None, DEFAULTS.get(option)):
+            words.append(f"{option} {value}")
+    return " ".join(words)
 
 
 # ---- what the terminal shows ---------------------------------------------------------------------

@@ -9,7 +9,7 @@ from benchsuite.shadows import Fill
 
 
 class TrainingProgress:
-    """Prints models done, models per second and time left, every few seconds.
+    """Prints models done, models per second and time left: at once, then every few seconds.
 
     Args:
         config: of the pytest session, whose terminal it prints to.
@@ -22,7 +22,7 @@ class TrainingProgress:
         self._capture: Any = config.pluginmanager.get_plugin("capturemanager")
         self._name = name
         self._every = every
-        self._last = time.perf_counter()
+        self._last = -every
 
     def __call__(self, done: int, total: int, trained: int, seconds: float) -> None:
         """Take note of how far training is; see `benchsuite.shadows.Progress`."""

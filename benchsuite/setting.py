@@ -51,6 +51,7 @@ def train_setting(
 ) -> Trained:
     """Load a setting's subject and train its bank to the declared size, or to `shadows` models.
 
+    On `device`, or else where the tier belongs: CUDA for the gpu tier, the CPU for the others.
     The gpu tier on a CPU is run in miniature: it shows the path, and decides nothing.
 
     Raises:
@@ -71,7 +72,7 @@ def train_setting(
         subject,
         design.block * (size.references + size.targets),
         folder=folder,
-        device=device,
+        device=device or ("cuda" if setting.tier == "gpu" else "cpu"),
         progress=progress,
     )
     assert bank.fill is not None

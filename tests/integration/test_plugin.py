@@ -307,9 +307,11 @@ def test_a_users_own_subject(pytester):
         "-p", "benchsuite.plugin", "-m", "smoke", "--subject", "mylab:subject", "--shadows", "128"
     )
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["plumbing*rows*wine-mlp*"])
+    result.stdout.fnmatch_lines(["plumbing*rows*tumours*"])
     rows = recorded_in(pytester.path)
-    assert rows[0]["rerun"] == "pytest test_own.py::test_rows -m smoke --subject mylab:subject"
+    assert rows[0]["rerun"] == (
+        "pytest test_own.py::test_rows -m smoke --subject mylab:subject --shadows 128"
+    )
 
 
 @pytest.mark.parametrize(
