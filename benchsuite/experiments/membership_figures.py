@@ -9,8 +9,9 @@ from scipy.stats import spearmanr
 
 from benchsuite.attacks.privacy import privacy_score
 from benchsuite.experiments.groups import EDGES, SMALLEST_BIN, TOP, Groups
+from benchsuite.experiments.shadow_counts import shadow_counts
 from benchsuite.experiments.split_bank import SplitBank
-from benchsuite.experiments.target_block import TargetBlock, shadow_counts
+from benchsuite.experiments.target_block import TargetBlock
 from benchsuite.stats.intervals import t_interval
 from benchsuite.stats.roc import roc_curve, tpr_at_fpr
 from benchsuite.stats.verdict import CannotResolveError

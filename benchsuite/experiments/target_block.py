@@ -10,25 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import spearmanr
-from sklearn.isotonic import isotonic_regression
 
 from benchsuite.attacks.lira import lira
 from benchsuite.attacks.privacy import advantage
+from benchsuite.experiments.complexity import models_needed
 from benchsuite.experiments.gaussians import gaussians, side_mean, success_rate
 from benchsuite.experiments.groups import SMALLEST_BIN, Groups
+from benchsuite.experiments.shadow_counts import count_needed, shadow_counts
 from benchsuite.experiments.split_bank import DEALS, SHUFFLED, SPLIT_OUT, SplitBank
-from benchsuite.stats.likelihood import gaussian_sample_complexity, sample_complexity
 from benchsuite.stats.roc import auroc
 from benchsuite.stats.verdict import CannotResolveError
 
-SHARE_OF_FULL = 0.95
-"""Of the full bank's AUROC above chance: what "enough shadow models" means."""
 TARGET_ADVANTAGE = 0.9
 """That the likelihood ratio of so many models must reach, for sample complexity."""
-SURELY_MEMORIZED = 3.0
-"""Standard errors above 0 from which sample complexity is regressed on memorization."""
-MOST_CENSORED = 0.05
-"""Share of those examples that may show no gain in a block without deciding the slope."""
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -218,59 +212,8 @@ class TargetBlock:
         return {**means, "least n x mem": least}
 
     def complexity(self, target: float = TARGET_ADVANTAGE) -> tuple[Floats, dict[str, Floats]]:
-        """Memorization, and the models needed in each channel, of surely memorized examples.
-
-        n is the number of independent models, all IN or all OUT, whose likelihood ratio reaches
-        `target`, with what the block's models say as the truth: whether the label is
-        predicted ("prediction"), or the confidence, a Gaussian on each side ("confidence").
-        Examples are chosen on one half of the references, by memorization of at least
-        `SURELY_MEMORIZED` standard errors, and memorization is measured on the other, so that
-        neither shares its error with n.
-
-        n is cut at what an advantage of 1 / (targets) needs, half an error of the OUT models where
-        half are IN: a block that saw no gain knows no more.
-
-        Raises:
-            CannotResolveError: fewer than 15 such examples, or more than `MOST_CENSORED` of them
-                reach that cut, which would then decide the slope.
-        """
-        chosen_on, measured_on = self.experiment.halves()
-        first_half = self.experiment.memorization_of(chosen_on)
-        chosen = np.flatnonzero(first_half.estimate > SURELY_MEMORIZED * first_half.stderr)
-        if len(chosen) < SMALLEST_BIN:
-            raise CannotResolveError(
-                f"{len(chosen)} examples are surely memorized, of {SMALLEST_BIN} needed: this "
-                "subject memorizes too little for this finding"
-            )
-        memorization = self.experiment.memorization_of(measured_on).estimate[chosen]
-        inside = self.membership[:, chosen]
-        correct = self.experiment.correct[self.models][:, chosen]
-        p_in, p_out = side_mean(correct, inside), side_mean(correct, ~inside)
-        prediction = sample_complexity(
-            np.stack([1 - p_out, p_out], -1), np.stack([1 - p_in, p_in], -1), target
-        )
-        fitted = gaussians(self.experiment.confidence[self.models][:, chosen], ~inside, inside)
-        needed = {
-            "prediction": np.where(p_in > p_out, prediction, np.inf),
-            "confidence": gaussian_sample_complexity(
-                fitted.mean[0],
-                fitted.variance[0],
-                fitted.mean[1],
-                fitted.variance[1],
-                target,
-            ),
-        }
-        most = np.log1p(-target) / np.log1p(-1 / len(self.models))
-        censored = float(np.mean(needed["prediction"] >= most))
-        if censored > MOST_CENSORED:
-            raise CannotResolveError(
-                f"{censored:.0%} of the surely memorized examples show no gain in a block of "
-                f"{len(self.models)} models, more than {MOST_CENSORED:.0%}: this finding needs "
-                "larger blocks"
-            )
-        return np.maximum(memorization, 1 / len(measured_on)), {
-            channel: np.minimum(models, most) for channel, models in needed.items()
-        }
+        """Memorization and the models needed of surely memorized examples; see `models_needed`."""
+        return models_needed(self.experiment, self.models, target)
 
     # ---- number of shadow models ------------------------------------------------------------
 
@@ -289,22 +232,9 @@ class TargetBlock:
         }
 
     def shadows_needed(self, members: Indices | slice) -> float:
-        """References that first give `SHARE_OF_FULL` of the full bank's AUROC above chance.
-
-        On the AUROC made monotone in the count (a noisy curve crosses early), log-interpolated
-        between the counts tried; all references where the full bank does no better than chance.
-        """
-        counts = list(self.scores_by_count)
-        rough = [self.auroc(members, scores) for scores in self.scores_by_count.values()]
-        gain = isotonic_regression(np.array(rough)) - 0.5
-        if gain[-1] <= 0:
-            return float(counts[-1])
-        enough = SHARE_OF_FULL * gain[-1]
-        at = int(np.argmax(gain >= enough))
-        if at == 0:
-            return float(counts[0])
-        part = (enough - gain[at - 1]) / (gain[at] - gain[at - 1])
-        return float(counts[at - 1] * (counts[at] / counts[at - 1]) ** part)
+        """References that an attack on these examples needs; see `count_needed`."""
+        aurocs = [self.auroc(members, scores) for scores in self.scores_by_count.values()]
+        return count_needed(list(self.scores_by_count), aurocs)
 
     def auroc_with_one_pair(self, members: Indices) -> float:
         """AUROC of fixed-variance LiRA that has seen one IN and one OUT model of each example.
@@ -327,12 +257,6 @@ class TargetBlock:
             targets=np.arange(2, 2 + len(self.models)),
             variant="residual-fixed",
         )
-
-
-def shadow_counts(references: int) -> list[int]:
-    """2, 4, 8, ... and the number of references itself."""
-    counts = [2**k for k in range(1, references.bit_length()) if 2**k < references]
-    return [*counts, references]
 
 
 def _nth_row(values: NDArray[np.floating], side: NDArray[np.bool_], n: int) -> Floats:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchsuite.attacks.lira import lira
-from benchsuite.experiments import target_block
+from benchsuite.experiments import complexity
 from benchsuite.experiments.membership import MembershipExperiment
 from benchsuite.experiments.membership_figures import ARRAYS
 from benchsuite.experiments.split_bank import CONTROLS, PERMUTED, SHUFFLED, SPLIT_OUT
@@ -70,7 +70,7 @@ def scrambled(original, rows):
 
 
 def test_selection_never_uses_targets(monkeypatch):
-    monkeypatch.setattr(target_block, "MOST_CENSORED", 1.0)  # scrambled targets show no gain
+    monkeypatch.setattr(complexity, "MOST_CENSORED", 1.0)  # scrambled targets show no gain
     original = experiment()
     other = scrambled(original, np.arange(REFERENCES, MODELS))
     np.testing.assert_array_equal(other.memorization.estimate, original.memorization.estimate)

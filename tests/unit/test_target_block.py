@@ -7,8 +7,9 @@ from scipy.stats import norm, rankdata
 
 from benchsuite.experiments.groups import Groups
 from benchsuite.experiments.membership import MembershipExperiment
+from benchsuite.experiments.shadow_counts import shadow_counts
 from benchsuite.experiments.split_bank import PERMUTED, SHUFFLED, SPLIT_OUT
-from benchsuite.experiments.target_block import TargetBlock, shadow_counts
+from benchsuite.experiments.target_block import TargetBlock
 from benchsuite.shadows.design import Balanced
 from benchsuite.stats.verdict import CannotResolveError
 
