@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from benchsuite.claim import TIERS, Claim, gather
-from benchsuite.code_digest import code_digest
 from benchsuite.data.sources import DataUnavailable
 from benchsuite.experiments.membership import MembershipExperiment
 from benchsuite.progress import TrainingProgress
@@ -283,7 +282,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.section("findings")
     terminalreporter.write_line(verdict_lines(results))
     try:
-        page = build(Path(config.getoption("--reports")), current_code=code_digest())
+        page = build(Path(config.getoption("--reports")), root=config.rootpath)
     except (OSError, ValueError) as error:
         terminalreporter.write_line(f"no report: {error}", red=True)
         return

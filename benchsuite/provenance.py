@@ -42,8 +42,14 @@ def _processor() -> str:
 
 
 def provenance(device: str, folder: Path) -> dict[str, str]:
-    """Versions, code, machine and time of this run, as text."""
-    machine = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
+    """Versions, code, machine and time of this run, as text.
+
+    Args:
+        device: of the bank, which another machine may have made; the machine named is this one.
+        folder: the clone.
+    """
+    on_cuda = device.startswith("cuda") and torch.cuda.is_available()
+    machine = torch.cuda.get_device_name(device) if on_cuda else _processor()
     return {
         "benchsuite": __version__,
         "python": platform.python_version(),

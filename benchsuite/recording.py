@@ -1,13 +1,15 @@
 """Saving what a claim came to: its lines in `results.jsonl` and the arrays of its figures."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
 from benchsuite.claim import Claim, Evidence
+from benchsuite.code_digest import code_digest
 from benchsuite.provenance import provenance
 from benchsuite.report.artifacts import save_artifact
 from benchsuite.report.results import results_of
-from benchsuite.report.schema import Artifact, Result, record
+from benchsuite.report.schema import PLUMBING, Artifact, Result, record
 from benchsuite.setting import Trained
 
 
@@ -23,6 +25,8 @@ def record_evidence(
 ) -> list[Result]:
     """Save a claim's evidence below `folder` in place of what was saved of it, and return it.
 
+    Plumbing is returned, but saved only where nothing was decided yet (see `record`).
+
     Args:
         folder: of reports.
         claim: that was decided.
@@ -30,13 +34,17 @@ def record_evidence(
         evidence: what came out.
         trained: the bank behind it.
         rerun: command that runs it again.
-        clone: folder of the git clone, for its state.
+        clone: folder of the git clone, for its state and for the place of the claim's file in it.
 
     Raises:
         OSError: the folder cannot be written.
+        TypeError: the claim's generator was not written in a file.
     """
     bank, tier = trained.bank, trained.setting.tier
     stem = f"{claim.id}.{trained.subject.name}.{tier}"
+    if evidence.verdict == PLUMBING:
+        stem += f".{PLUMBING}"  # beside the arrays of what was decided, whose digest is recorded
+    file = _file_of(claim)
     artifacts: tuple[Artifact, ...] = ()
     if evidence.resolved:
         artifacts = tuple(
@@ -58,6 +66,8 @@ def record_evidence(
         rerun=rerun,
         provenance={
             **provenance(bank.execution.device, clone),
+            "code": code_digest(file),
+            "file": _within(clone, file),
             "seed": bank.design.seed,
             "data": trained.subject.pool.digest,
             "bank": bank.key,
@@ -66,3 +76,16 @@ def record_evidence(
     )
     record(folder, results)
     return results
+
+
+def _file_of(claim: Claim) -> Path:
+    file = inspect.getsourcefile(claim.numbers)
+    if file is None:
+        raise TypeError(f"claim {claim.id!r} was not written in a file; put it in one for pytest")
+    return Path(file).resolve()
+
+
+def _within(clone: Path, file: Path) -> str:
+    """The file's place in the clone, or where it lies if that is outside."""
+    inside = file.is_relative_to(clone.resolve())
+    return (file.relative_to(clone.resolve()) if inside else file).as_posix()

@@ -1,14 +1,13 @@
 """Subjects: what is trained. The built-in ones, and how a user's own is loaded."""
 
-import hashlib
 import importlib
 import inspect
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from functools import partial
-from pathlib import Path
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,12 @@ from torch import Tensor, nn
 
 from benchsuite.data import sources
 from benchsuite.data.dataset import Dataset
-from benchsuite.models.cnn import cnn32, digits_cnn
-from benchsuite.models.mlp import mlp
+from benchsuite.model_identity import model_identity
+from benchsuite.models import cnn32, mlp
+from benchsuite.models import digits_cnn as small_cnn
 from benchsuite.training import ModelFactory, Recipe, template
+
+_MINIATURE = 60
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,10 @@ class Subject:
             lambda, a closure or a partial of some other object. Change it whenever the model does.
 
     Raises:
-        ValueError: pool and test differ in shape or classes; early stopping without validation
-            examples; a lambda or closure without a version; no factory of modules; augmentation
-            of other inputs than images; outputs that are no logits.
+        ValueError: an argument of another kind; a share outside (0, 1); pool and test that differ
+            in shape or classes; early stopping without validation examples; augmentation of other
+            inputs than images; a lambda or closure without a version; no factory of modules;
+            outputs that are no logits.
     """
 
     name: str
@@ -59,6 +62,23 @@ class Subject:
             raise ValueError(
                 f"name={self.name!r} becomes part of file names: use letters, digits, '-', '_', '.'"
             )
+        for role, expected in (("pool", Dataset), ("test", Dataset), ("recipe", Recipe)):
+            given = getattr(self, role)
+            if not isinstance(given, expected):
+                raise ValueError(
+                    f"{role} is a {type(given).__name__}, expected a benchsuite.{expected.__name__}"
+                )
+        if not isinstance(self.validation, Dataset | None):
+            raise ValueError(
+                f"validation is a {type(self.validation).__name__}, expected a benchsuite.Dataset "
+                "or None"
+            )
+        if not isinstance(self.share, Real) or not 0 < self.share < 1:
+            raise ValueError(
+                f"share={self.share!r} must be a number above 0 and below 1: the part of the pool "
+                "that each model is trained on"
+            )
+        object.__setattr__(self, "share", float(self.share))  # a NumPy number is no JSON
         for role in ("test", "validation"):
             other = getattr(self, role)
             if other is None:
@@ -88,11 +108,8 @@ class Subject:
         self.model_identity()
 
     def model_identity(self) -> dict[str, Any]:
-        """What identifies the model: import path, arguments, source digest, parameter shapes."""
-        shapes = {name: list(p.shape) for name, p in template(self.model).state_dict().items()}
-        if self.model_version is not None:
-            return {"version": self.model_version, "parameters": shapes}
-        return {"made_by": _identity_of(self.model), "parameters": shapes}
+        """What identifies the model: path, arguments, sources, parameter shapes; JSON-able."""
+        return model_identity(self.model, self.model_version)
 
     def identity(self) -> dict[str, Any]:
         """All that a trained model depends on beside its design, seed and id; JSON-able."""
@@ -102,46 +119,6 @@ class Subject:
             "model": self.model_identity(),
             "recipe": json.loads(json.dumps(asdict(self.recipe))),
         }
-
-
-def _identity_of(value: object) -> Any:
-    """What tells a model factory or an argument of it from any other, in every process; JSON-able.
-
-    Never a repr: it may hold an address, or leave out what matters.
-    """
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, list | tuple):
-        return [_identity_of(each) for each in value]
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {"dict": {key: _identity_of(each) for key, each in value.items()}}
-    if isinstance(value, partial):
-        return {
-            "partial": _identity_of(value.func),
-            "arguments": _identity_of(value.args),
-            "keywords": _identity_of(value.keywords),
-        }
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    found: object = sys.modules.get(str(module))
-    for part in str(name).split("."):
-        found = getattr(found, part, None)
-    if name is None or found != value:
-        raise ValueError(
-            f"model: {name or type(value).__name__} is a lambda, a closure or some other object "
-            "that no source identifies: define a function or class at the top level of a module, "
-            "or give the Subject a model_version"
-        )
-    try:
-        source = inspect.getsourcefile(inspect.unwrap(value))  # type: ignore[arg-type]
-        content = Path(source or "").read_bytes()
-    except (TypeError, OSError) as error:
-        raise ValueError(
-            f"model: the source of {module}:{name} cannot be read: define it in a file, or give "
-            "the Subject a model_version"
-        ) from error
-    return {"path": f"{module}:{name}", "source": hashlib.sha256(content).hexdigest()}
 
 
 def _check_model(subject: Subject) -> None:
@@ -181,10 +158,10 @@ def digits_mlp() -> Subject:
     return Subject("digits-mlp", pool, test, partial(mlp, 64, 128, 10), Recipe(epochs=50))
 
 
-def digits_cnn_subject() -> Subject:
+def digits_cnn() -> Subject:
     """scikit-learn's handwritten digits and a small convolutional network."""
     pool, test = sources.digits()
-    return Subject("digits-cnn", pool, test, digits_cnn, Recipe(epochs=20, learning_rate=0.1))
+    return Subject("digits-cnn", pool, test, small_cnn, Recipe(epochs=20, learning_rate=0.1))
 
 
 def digits_tiny() -> Subject:
@@ -209,19 +186,39 @@ def mnist_cnn32() -> Subject:
 
 
 def miniature(subject: Subject) -> Subject:
-    """The subject cut down until a CPU can run its path: 60 examples, one epoch."""
+    """The subject cut down until a CPU can run its path: at most 60 examples, one epoch.
+
+    They lie evenly over all examples in order of their labels, so that however the data are sorted
+    as many classes stay as can; their number suits the share, which some models must be IN for.
+
+    Raises:
+        ValueError: a pool with fewer examples than the share has parts, such as 20 for 0.45.
+    """
+    parts = Fraction(subject.share).limit_denominator(100).denominator
+    size = max(parts, min(_MINIATURE, len(subject.pool)) // parts * parts)
+    if size > len(subject.pool):
+        raise ValueError(
+            f"pool has {len(subject.pool)} examples, expected {parts} or more, for each model is "
+            f"trained on share={subject.share} of them: give more examples or another share"
+        )
     return replace(
         subject,
         name=f"{subject.name}-miniature",
-        pool=subject.pool.subset(range(60)),
-        test=subject.test.subset(range(60)),
+        pool=_evenly(subject.pool, size),
+        test=_evenly(subject.test, min(_MINIATURE, len(subject.test))),
         recipe=replace(subject.recipe, epochs=1),
     )
 
 
+def _evenly(data: Dataset, size: int) -> Dataset:
+    """`size` examples evenly over the data in order of label, the first and the last with them."""
+    by_label = np.argsort(data.labels, kind="stable")
+    return data.subset(np.sort(by_label[np.linspace(0, len(data) - 1, size, dtype=int)]))
+
+
 BUILT_IN: dict[str, str] = {
     "digits-mlp": "benchsuite.subject:digits_mlp",
-    "digits-cnn": "benchsuite.subject:digits_cnn_subject",
+    "digits-cnn": "benchsuite.subject:digits_cnn",
     "digits-tiny": "benchsuite.subject:digits_tiny",
     "mnist-cnn32": "benchsuite.subject:mnist_cnn32",
 }

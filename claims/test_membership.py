@@ -10,6 +10,7 @@ Margins were set after a pilot of 2,048 models on the digits with other seeds, b
 import math
 
 from benchsuite.claim import REFUTED, Declared, Family, claim
+from benchsuite.experiments.gaussians import HELLINGER_ERRORS, HELLINGER_MARGIN
 from benchsuite.experiments.groups import TOP
 from benchsuite.stats.verdict import all_of, equivalent, greater, less
 
@@ -70,7 +71,8 @@ def test_advantage_bounds_hellinger(membership):
     version=1,
     family=A1,
     says="The squared Hellinger distance between IN and OUT confidences stays below memorization.",
-    measures="share of examples with H² above memorization + 0.01 + 2.33 standard errors",
+    measures=f"share of examples with H² above memorization + {HELLINGER_MARGIN} + "
+    f"{HELLINGER_ERRORS} standard errors",
     source=f"{MIA}, Equation 7 and Appendix B.1 (prediction-aligned divergence)",
     paper="H² ≤ mem",
     rule=less(than=0.05),
@@ -89,12 +91,12 @@ def test_advantage_bounds_hellinger(membership):
     figures=("hellinger-memorization",),
 )
 def test_hellinger_stays_below_memorization(membership):
-    """Counts what exceeds the bound by more than 2.33 standard errors of mem.
+    """Counts what exceeds the bound by more than the standard errors of mem.
 
     Without them the error of mem alone puts 9 % of the examples of the control above the bound.
     """
     for block in membership.blocks_of_all_models(192):
-        yield block.share_above_memorization(margin=0.01, errors=2.33)
+        yield block.share_above_memorization(HELLINGER_MARGIN, HELLINGER_ERRORS)
 
 
 @claim(

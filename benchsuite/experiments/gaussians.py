@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchsuite.memorization.label import agresti_caffo_variance
 from benchsuite.stats.divergence import gaussian_hellinger_squared
 
 SMALLEST_VARIANCE = 1e-12
 """Stands for the variance of a side whose models all say the same, as in LiRA."""
+HELLINGER_MARGIN, HELLINGER_ERRORS = 0.01, 2.33
+"""What H² may have above memorization: so much, and so many standard errors of memorization."""
 
 Floats = NDArray[np.float64]
 
@@ -48,10 +51,6 @@ def side_mean(values: NDArray[Any], side: NDArray[np.bool_]) -> Floats:
 
 
 def success_rate(correct: NDArray[np.bool_], side: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Share of the side's models that are right, and the variance of that share.
-
-    The variance adds a success and a failure (Agresti and Caffo 2000), as label memorization does.
-    """
+    """Share of the side's models that are right, and its variance as in label memorization."""
     right, count = (correct & side).sum(0), side.sum(0)
-    share = (right + 1) / (count + 2)
-    return right / count, share * (1 - share) / (count + 2)
+    return right / count, agresti_caffo_variance(right, count)

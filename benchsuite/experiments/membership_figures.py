@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchsuite.attacks.privacy import privacy_score
+from benchsuite.experiments.gaussians import HELLINGER_ERRORS, HELLINGER_MARGIN
 from benchsuite.experiments.groups import EDGES, SMALLEST_BIN, TOP, Groups
 from benchsuite.experiments.shadow_counts import shadow_counts
 from benchsuite.experiments.split_bank import SplitBank
 from benchsuite.experiments.target_block import TargetBlock
 from benchsuite.stats.intervals import t_interval
-from benchsuite.stats.roc import roc_curve, tpr_at_fpr
+from benchsuite.stats.roc import TprAtFpr, roc_curve, tpr_at_fpr
 from benchsuite.stats.verdict import CannotResolveError
 
 Arrays = dict[str, Any]
@@ -22,9 +23,10 @@ Blocks = Iterable[TargetBlock]
 BAND = 0.05
 """One minus the level of the pointwise bands, over blocks."""
 GALLERY = 16
-MARGIN, ERRORS = 0.01, 2.33
-"""What "hellinger-below-memorization" allows above mem, in H² and in standard errors of mem."""
 CURVE_POINTS = 200
+LOW_FPR = 1e-3
+RESOLVES = 50_000
+"""Non-members of which `LOW_FPR` accuses 50: with fewer, blocks are pooled for a TPR there."""
 
 
 def _groups(bank: SplitBank) -> dict[str, Any]:
@@ -36,38 +38,66 @@ def _groups(bank: SplitBank) -> dict[str, Any]:
 
 
 def _roc(bank: SplitBank, blocks: Blocks) -> Arrays:
-    """ROC of LiRA, pooled over all targets, for all and for highly memorized examples."""
+    """ROC of LiRA, pooled over all targets, for all and for highly memorized examples.
+
+    With the TPR at `LOW_FPR`: its Clopper-Pearson interval over the members, the realised FPR and
+    the non-members behind both, each by group.
+    """
     each = [(block.scores, block.membership) for block in blocks]
     scores, inside = (np.concatenate(arrays) for arrays in zip(*each, strict=True))
-    arrays: Arrays = {"names": np.array(list(_groups(bank)))}
-    grid = np.union1d(np.geomspace(1e-5, 1, CURVE_POINTS), 1e-3)
+    arrays: Arrays = {"names": np.array(list(_groups(bank))), "low_fpr": np.array(LOW_FPR)}
+    grid = np.union1d(np.geomspace(1e-5, 1, CURVE_POINTS), LOW_FPR)
+    low = []
     for k, members in enumerate(_groups(bank).values()):
         curve = roc_curve(scores[:, members], inside[:, members])
         last = np.searchsorted(curve.fpr, grid, side="right") - 1
         arrays[f"fpr_{k}"], arrays[f"tpr_{k}"] = grid, curve.tpr[last]
+        low.append(tpr_at_fpr(scores[:, members], inside[:, members], LOW_FPR))
+    for name, values in zip(TprAtFpr._fields, zip(*low, strict=True), strict=True):
+        arrays[f"low_{name}"] = np.array(values)
     return arrays
 
 
 def _shadow_count(bank: SplitBank, blocks: Blocks) -> Arrays:
-    """AUROC, and TPR at 0.1 % FPR, against the number of references, with bands over blocks."""
-    groups = _groups(bank)
-    counts = shadow_counts(bank.references)
-    measured: dict[str, list[list[list[float]]]] = {"auroc": [], "tpr": []}
+    """AUROC, and TPR at `LOW_FPR`, against the number of references.
+
+    AUROC is the mean over blocks, with a band. So is the TPR of a group with `RESOLVES` non-members
+    in a block; else the scores of all blocks are pooled, and there is no band. Only what
+    is pooled is kept, which is fewer than 2 x `RESOLVES` scores for each block and count.
+    """
+    groups, counts = _groups(bank), shadow_counts(bank.references)
+    auroc: list[list[list[float]]] = []
+    tpr: list[list[list[float]]] = [[] for _ in groups]
+    kept: list[list[tuple[Any, ...]]] = [[] for _ in groups]
+    outside = ~bank.membership[bank.references :]
+    units = len(outside) // bank.block
+    non_members = np.array([outside[:, members].sum() for members in groups.values()])
+    averaged = non_members >= RESOLVES * units
     for block in blocks:
-        inside = block.membership
         scores = block.scores_by_count.values()
-        measured["auroc"].append([[block.auroc(m, s) for s in scores] for m in groups.values()])
-        measured["tpr"].append(
-            [
-                [float(tpr_at_fpr(s[:, m], inside[:, m], 1e-3).tpr) for s in scores]
-                for m in groups.values()
-            ]
-        )
-    arrays: Arrays = {"counts": np.array(counts), "names": np.array(list(groups))}
-    for name, by_block in measured.items():
-        bands = np.apply_along_axis(_band, 0, np.array(by_block))
-        for suffix, values in zip(("", "_low", "_high"), bands, strict=True):
-            arrays[name + suffix] = values
+        auroc.append([[block.auroc(members, s) for s in scores] for members in groups.values()])
+        for k, members in enumerate(groups.values()):
+            inside = block.membership[:, members]
+            selected = [s[:, members] for s in scores]
+            if averaged[k]:
+                tpr[k].append([float(tpr_at_fpr(s, inside, LOW_FPR).tpr) for s in selected])
+            else:
+                kept[k].append((inside, *selected))
+    bands = np.apply_along_axis(_band, 0, np.array(auroc))
+    arrays: Arrays = {
+        "counts": np.array(counts),
+        "names": np.array(list(groups)),
+        "low_fpr": np.array(LOW_FPR),
+        "non_members": np.where(averaged, non_members // units, non_members),
+        **dict(zip(("auroc", "auroc_low", "auroc_high"), bands, strict=True)),
+    }
+    for k in range(len(groups)):
+        if averaged[k]:
+            arrays[f"tpr_{k}"], *band = np.apply_along_axis(_band, 0, np.array(tpr[k]))
+            arrays[f"tpr_band_{k}"] = np.array(band)
+        else:
+            inside, *pooled = (np.concatenate(each) for each in zip(*kept[k], strict=True))
+            arrays[f"tpr_{k}"] = np.array([tpr_at_fpr(s, inside, LOW_FPR).tpr for s in pooled])
     return arrays
 
 
@@ -130,8 +160,8 @@ def _hellinger_memorization(bank: SplitBank, blocks: Blocks) -> Arrays:
         "memorization": memorization,
         "hellinger": hellinger,
         "stderr": stderr,
-        "margin": np.array(MARGIN),
-        "errors": np.array(ERRORS),
+        "margin": np.array(HELLINGER_MARGIN),
+        "errors": np.array(HELLINGER_ERRORS),
     }
 
 

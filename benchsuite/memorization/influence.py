@@ -1,11 +1,11 @@
 """Cross influence: how much training on one example helps to get a test example right."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from benchsuite.memorization.label import as_correct
+from benchsuite.memorization.label import agresti_caffo_variance, as_correct
 from benchsuite.stats.validation import as_membership, both_sides
 
 Float32s = NDArray[np.float32]
@@ -67,10 +67,8 @@ def cross_influence(correct_on_test: ArrayLike, membership: ArrayLike) -> CrossI
         hits_in = inside[:, block].astype(np.float32).T @ hits
         hits_out = hits_all - hits_in
         estimate[block] = hits_in / n_in[block] - hits_out / n_out[block]
-        stderr[block] = np.sqrt(_variance(hits_in, n_in[block]) + _variance(hits_out, n_out[block]))
+        stderr[block] = np.sqrt(
+            agresti_caffo_variance(hits_in, n_in[block])
+            + agresti_caffo_variance(hits_out, n_out[block])
+        )
     return CrossInfluence(estimate, stderr)
-
-
-def _variance(successes: Float32s, trials: Float32s) -> NDArray[Any]:
-    share = (successes + 1) / (trials + 2)
-    return share * (1 - share) / (trials + 2)

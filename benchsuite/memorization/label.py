@@ -1,6 +1,6 @@
 """Label memorization by subsampling: how much training on an example helps to get it right."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,7 +52,9 @@ def label_memorization(correct: ArrayLike, membership: ArrayLike) -> LabelMemori
     right_out = np.count_nonzero(right, axis=0) - right_in
     return LabelMemorization(
         estimate=right_in / n_in - right_out / n_out,
-        stderr=np.sqrt(_variance(right_in, n_in) + _variance(right_out, n_out)),
+        stderr=np.sqrt(
+            agresti_caffo_variance(right_in, n_in) + agresti_caffo_variance(right_out, n_out)
+        ),
     )
 
 
@@ -84,6 +86,14 @@ def as_correct(name: str, correct: ArrayLike) -> Bools:
     return values.astype(np.bool_)
 
 
-def _variance(successes: NDArray[np.int64], trials: NDArray[np.int64]) -> Float64s:
+def agresti_caffo_variance(successes: NDArray[Any], trials: NDArray[Any]) -> NDArray[Any]:
+    """Variance of a proportion, one success and one failure added: never 0.
+
+    Args:
+        successes: counts [...], of any dtype; float32 stays float32.
+        trials: counts, broadcast against ``successes``.
+
+    Source: Agresti & Caffo (2000), The American Statistician 54, 280-288.
+    """
     share = (successes + 1) / (trials + 2)
-    return np.asarray(share * (1 - share) / (trials + 2), dtype=np.float64)
+    return np.asarray(share * (1 - share) / (trials + 2))

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from benchsuite.claim import OBSERVED
+from benchsuite.code_digest import code_digest
 from benchsuite.report import figures, wording
 from benchsuite.report.artifacts import load_artifact
+from benchsuite.report.drawing import Drawing
 from benchsuite.report.files import write_atomically
 from benchsuite.report.finding import Finding
-from benchsuite.report.schema import OBSERVED, RESULTS, Result, read_results
+from benchsuite.report.schema import RESULTS, Result, read_results
 
 PAGE = "index.html"
 
@@ -27,7 +30,7 @@ class Shown:
     """A figure as the page shows it; `missing` says in words why there is none."""
 
     kind: str
-    drawing: figures.Drawing | None
+    drawing: Drawing | None
     missing: str
 
     @property
@@ -36,18 +39,19 @@ class Shown:
         return len(self.drawing.panels) if self.drawing else 0
 
 
-def build(folder: Path | str, current_code: str | None = None) -> Path:
+def build(folder: Path | str, root: Path | None = None) -> Path:
     """Write `index.html` of the results saved in `folder`; its path.
 
-    With `current_code`, the digest of the code that decides now, what other code decided is marked
-    as stale. ValueError where nothing was recorded or `results.jsonl` cannot be understood, OSError
-    where the folder cannot be written.
+    With `root`, the folder below which the claims lie, what other code decided is marked as stale:
+    another state of this package or of the claim's own file, or a file that is gone. ValueError
+    where nothing was recorded or `results.jsonl` cannot be understood, OSError where the folder
+    cannot be written.
     """
     folder = Path(folder)
     results = read_results(folder)
     if not results:
         raise ValueError(f"{folder / RESULTS} holds no results yet; run pytest claims first")
-    found = _findings(results, current_code)
+    found = _findings(results, root)
     decided = sorted(
         (finding for finding in found if finding.status != "plumbing"),
         key=lambda finding: (ORDER.index(finding.status), finding.observed.as_expected),
@@ -83,7 +87,7 @@ def build(folder: Path | str, current_code: str | None = None) -> Path:
     return path
 
 
-def _findings(results: Sequence[Result], current_code: str | None) -> list[Finding]:
+def _findings(results: Sequence[Result], root: Path | None) -> list[Finding]:
     """One finding per (claim, subject, tier), its newest version, in the file's order."""
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in results:
@@ -98,15 +102,19 @@ def _findings(results: Sequence[Result], current_code: str | None) -> list[Findi
                 "arm; run the claim again"
             )
         controls = [arm for arm in arms if arm.version == newest and arm.arm != OBSERVED]
-        why = _why_stale(observed[0], results, current_code)
+        why = _why_stale(observed[0], results, root)
         found.append(Finding(observed[0], tuple(controls), why))
     return found
 
 
-def _why_stale(result: Result, results: Iterable[Result], current_code: str | None) -> str:
+def _why_stale(result: Result, results: Iterable[Result], root: Path | None) -> str:
     mine = result.provenance
-    if current_code and mine.get("code") != current_code:
-        return "the code has changed since"
+    if root is not None:
+        file = str(mine.get("file", ""))
+        if not (root / file).is_file():
+            return f"{file or 'the claim'} is no longer here"
+        if mine.get("code") != code_digest(root / file):
+            return "the code has changed since"
     same = [other.provenance for other in results if other.group[1:] == result.group[1:]]
     if any(
         other.get("time", "") > mine.get("time", "") and other.get("data") != mine.get("data")

@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from benchsuite.claim import OBSERVED
 from benchsuite.report import strip, wording
-from benchsuite.report.schema import OBSERVED, Part, Result
+from benchsuite.report.schema import Part, Result
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,20 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import numpy as np
-
+from benchsuite.claim import OBSERVED, TIERS
 from benchsuite.report.files import unwritable, write_atomically
+from benchsuite.report.rows import from_row, to_row
+from benchsuite.stats.verdict import Verdict
 
 SCHEMA = 1
 RESULTS = "results.jsonl"
-OBSERVED = "observed"
+PLUMBING = "plumbing"
 
-_DECIDED = ("supported", "refuted", "inconclusive")
-_TIERS = ("smoke", "cpu", "gpu")
+_DECIDED = get_args(Verdict)
 _ALL = (-math.inf, math.inf)
 
 
@@ -37,7 +37,7 @@ class Part:
     units_needed: int | None  # inconclusive only; None when unknown
 
     def __post_init__(self) -> None:
-        _check_choice("verdict", self.verdict, (*_DECIDED, "plumbing", ""))
+        _check_choice("verdict", self.verdict, (*_DECIDED, PLUMBING, ""))
         _check_numbers(f"part {self.name!r}", self.estimate, self.interval)
 
 
@@ -102,8 +102,8 @@ class Result:
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ValueError(f"schema is {self.schema!r}; this benchsuite writes {SCHEMA}")
-        verdicts = (*_DECIDED, "plumbing", *(["void"] if self.arm == OBSERVED else []))
-        _check_choice("tier", self.tier, _TIERS)
+        verdicts = (*_DECIDED, PLUMBING, *(["void"] if self.arm == OBSERVED else []))
+        _check_choice("tier", self.tier, TIERS)
         _check_choice("verdict", self.verdict, verdicts)
         _check_choice("expected", self.expected, _DECIDED)
         where, numbers = f"{self.claim} ({self.arm})", (self.interval, self.parts, self.units)
@@ -113,7 +113,7 @@ class Result:
             )
         if self.estimate is not None:
             _check_numbers(where, self.estimate, self.interval)
-        elif self.verdict not in ("inconclusive", "plumbing") or numbers != (_ALL, (), ()):
+        elif self.verdict not in ("inconclusive", PLUMBING) or numbers != (_ALL, (), ()):
             raise ValueError(
                 f"{where} has no estimate but verdict {self.verdict!r} and {numbers}; expected "
                 "'inconclusive', an unbounded interval, no parts and no units"
@@ -160,10 +160,11 @@ def read_results(folder: Path | str) -> list[Result]:
 def record(folder: Path | str, results: Iterable[Result]) -> None:
     """Save all arms of one or more (claim, subject, tier), in place of what was saved of them.
 
-    Lines of the same or an older version go, controls that no longer exist among them. The file is
-    exchanged whole, under a lock: a reader sees the old or the new one, and of two processes that
-    record at once neither loses a line. ValueError for a value that JSON cannot hold (NaN), and
-    OSError naming `--reports` where the folder cannot be written.
+    Lines of the same or an older version go, controls that no longer exist among them. What was
+    decided, in whatever version, outlives plumbing: a run that decides nothing is then not saved.
+    The file is exchanged whole, under a lock: a reader sees the old or the new one, and of two
+    processes that record at once neither loses a line. ValueError for a value that JSON cannot hold
+    (NaN), and OSError naming `--reports` where the folder cannot be written.
     """
     folder = Path(folder)
     new: dict[tuple[str, str, str], list[Result]] = {}
@@ -178,13 +179,20 @@ def record(folder: Path | str, results: Iterable[Result]) -> None:
         group.append(result)
     lines = {key: [_line(result) for result in group] for key, group in new.items()}
     with _locked(folder):
+        saved = read_results(folder)
+        decided = {old.group for old in saved if old.verdict != PLUMBING}
+        new = {
+            key: group
+            for key, group in new.items()
+            if key not in decided or any(result.verdict != PLUMBING for result in group)
+        }
         merged: dict[tuple[str, str, str], list[str]] = {}
-        for old in read_results(folder):
+        for old in saved:
             kept = merged.setdefault(old.group, [])
             if old.group not in new or old.version > new[old.group][0].version:
                 kept.append(_line(old))
-        for key, added in lines.items():
-            merged.setdefault(key, []).extend(added)
+        for key in new:
+            merged.setdefault(key, []).extend(lines[key])
         text = "".join(line + "\n" for group in merged.values() for line in group)
         write_atomically(folder / RESULTS, text.encode())
 
@@ -202,32 +210,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _line(result: Result) -> str:
-    return json.dumps(_plain(result.claim, result), allow_nan=False, ensure_ascii=False)
-
-
-def _plain(where: str, value: Any) -> Any:
-    """`value` as JSON's own types: the one place where NumPy scalars become Python numbers."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: [None if math.isinf(end) else float(end) for end in item]
-            if field.name == "interval"
-            else _plain(f"{where}: {field.name}", item)
-            for field in fields(value)
-            for item in [getattr(value, field.name)]
-        }
-    if isinstance(value, dict):
-        return {str(key): _plain(f"{where}[{key!r}]", item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(where, item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where} is {value}; a result holds finite numbers only")
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise ValueError(
-        f"{where} is a {type(value).__name__}; a result holds text, numbers, lists and dicts only"
-    )
+    return json.dumps(to_row(result.claim, result), allow_nan=False, ensure_ascii=False)
 
 
 def _parse(line: bytes) -> Result:
@@ -244,51 +227,12 @@ def _parse(line: bytes) -> Result:
             f"schema {row.get('schema')!r}, and this benchsuite reads schema {SCHEMA}: the file is "
             "another version's"
         )
-    result: Result = _decode(Result, row)
+    result: Result = from_row(Result, row)
     return result
 
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} where JSON has no such number")
-
-
-def _decode(cls: type, row: Any) -> Any:
-    if not isinstance(row, dict):
-        raise ValueError(f"{row!r} where a {cls.__name__.lower()} was expected")
-    names = [field.name for field in fields(cls)]
-    for wrong, said in (
-        ([name for name in names if name not in row], "misses field"),
-        ([name for name in row if name not in names], "has an unknown field"),
-    ):
-        if wrong:
-            raise ValueError(f"the {cls.__name__.lower()} {said} {wrong[0]!r}")
-    return cls(
-        **{field.name: _value(field.name, field.type, row[field.name]) for field in fields(cls)}
-    )
-
-
-def _value(name: str, kind: Any, value: Any) -> Any:
-    if kind == tuple[float, float] and isinstance(value, list) and len(value) == 2:
-        low, high = value
-        return (
-            -math.inf if low is None else _value(name, float, low),
-            math.inf if high is None else _value(name, float, high),
-        )
-    if kind in (tuple[Part, ...], tuple[Artifact, ...]) and isinstance(value, list):
-        return tuple(_decode(kind.__args__[0], item) for item in value)
-    if kind == tuple[dict[str, Any], ...] and isinstance(value, list):
-        return tuple(_value(name, dict[str, Any], item) for item in value)
-    if kind == dict[str, Any] and isinstance(value, dict):
-        return value
-    if kind in (int | None, float | None) and value is None:
-        return None
-    if kind in (float, float | None) and type(value) in (int, float):
-        return float(value)
-    if kind in (int, int | None) and type(value) is int:
-        return value
-    if kind in (str, bool) and type(value) is kind:
-        return value
-    raise ValueError(f"field {name!r} is {value!r}, expected {getattr(kind, '__name__', kind)}")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchsuite.shadows import columns
 from benchsuite.shadows.design import Balanced
 from benchsuite.shadows.execution import Execution
 from benchsuite.shadows.shards import (
@@ -198,7 +199,9 @@ class ShadowBank:
     def header(self, column: str, first: int) -> Header:
         """What the header of a shard of this bank says, beside a digest."""
         execution = json.dumps(asdict(self.execution), sort_keys=True)
-        return {"key": self.key, "execution": execution, "column": column, "first": str(first)}
+        header = {"key": self.key, "execution": execution, "column": column, "first": str(first)}
+        said = "." in column  # by the models, unlike membership and weights
+        return {**header, "column semantics": str(columns.SEMANTICS)} if said else header
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("[!.]*.safetensors"))

@@ -13,6 +13,9 @@ from benchsuite.subject import Subject
 COLUMNS = ("pool.confidence", "pool.correct", "test.correct")
 """Written down unless others are asked for."""
 
+SEMANTICS = 1
+"""Raised whenever the same logits would give other values: older columns are then refused."""
+
 WHAT = ("confidence", "correct", "logits")
 
 

@@ -1,6 +1,8 @@
 """How a bank's models are computed, and what this machine has for it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +41,32 @@ def execution_for(subject: Subject, device: str) -> Execution:
     if small and why_not_stacked(model) is None:
         return Execution("stacked", _STACK, 1, "float32", device)
     return Execution("looped", 1, torch.get_num_threads(), "float32", device)
+
+
+@contextmanager
+def exact_on_cuda(device: str) -> Iterator[None]:
+    """On CUDA: float32 proper, for TF32 is another type, and no kernel that varies by run.
+
+    The settings are the whole process's, and put back after.
+    """
+    if not device.startswith("cuda"):
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    settings = (
+        (torch.backends.cuda.matmul, "fp32_precision", "ieee"),
+        (cudnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
+        (cudnn, "deterministic", True),
+        (cudnn, "benchmark", False),
+    )
+    before = [getattr(owner, name) for owner, name, _ in settings]
+    try:
+        for owner, name, value in settings:
+            setattr(owner, name, value)
+        yield
+    finally:
+        for (owner, name, _), value in zip(settings, before, strict=True):
+            setattr(owner, name, value)
 
 
 def check_device(device: str) -> None:

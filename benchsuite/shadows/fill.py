@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from benchsuite.data.dataset import Dataset
 from benchsuite.shadows.bank import Fill, ShadowBank
 from benchsuite.shadows.columns import COLUMNS, probes_of, values_of
 from benchsuite.shadows.design import Balanced
-from benchsuite.shadows.execution import check_device, cores, execution_for
+from benchsuite.shadows.execution import check_device, cores, exact_on_cuda, execution_for
 from benchsuite.shadows.shards import (
     BankError,
     Header,
     check_shard,
     lock,
     read_shard,
+    remove_shard,
+    remove_shards,
     shard_path,
     write_shard,
 )
@@ -33,7 +36,7 @@ Progress = Callable[[int, int, int, float], None]
 """Called by a worker thread after every stack: models done, models in all, models trained in this
 call, seconds so far."""
 
-KEEP_WEIGHTS_BELOW = 256 * 1024
+KEEP_WEIGHTS_BELOW = 4 * 1024**2
 """Bytes of weights per model up to which they are kept: a later column then needs no training."""
 
 
@@ -53,6 +56,10 @@ def train_shadows(
     Models that the bank below `folder` already holds are not trained again, whoever trained them;
     a call that was killed goes on where it was. Several processes may run the same call at once.
 
+    A column that the bank lacks is asked of the kept weights. Where they are not kept, for a model
+    of more than 4 MiB, its models are trained again, and the columns that the former ones said and
+    this call does not ask for are removed: a bank never mixes two trainings. Ask for all at once.
+
     Args:
         subject: what to train.
         models: how many, a multiple of the design's block (64 at a share of one half).
@@ -68,13 +75,15 @@ def train_shadows(
         The bank's first `models` models; `bank.fill` says what was trained.
 
     Raises:
-        ValueError: `models` is no multiple of the block, an unknown column, probe or device, a
-            design that cannot be balanced, or models whose outputs are not finite: nothing is
-            written of those.
+        ValueError: `models` is no int or no multiple of the block, an unknown column, probe or
+            device, a design that cannot be balanced, or models whose outputs are not finite:
+            nothing is written of those.
         BankError: the bank cannot be written, holds files that are not its own or columns of
             another probe, or was made by another manifest or on another device.
     """
     design = Balanced(len(subject.pool), subject.share, seed)
+    if not isinstance(models, Integral):
+        raise ValueError(f"models={models!r} must be an int, a multiple of {design.block}")
     if models < 1 or models % design.block:
         near = max(design.block, models // design.block * design.block)
         raise ValueError(
@@ -121,7 +130,8 @@ class _Filler:
         left = [first for first in range(0, models, self._block) if self._missing(first)]
         self._total, self._done = models, models - self._block * len(left)
         if left:
-            self._fill_shards(left)
+            with exact_on_cuda(self._bank.execution.device):
+                self._fill_shards(left)
         seconds = time.perf_counter() - self._started
         return Fill(self._trained, models - self._trained, seconds)
 
@@ -185,18 +195,24 @@ class _Filler:
         if not missing:  # another process filled it meanwhile
             self._count(self._block, trained=0)
             return
-        kept = self._kept_weights(first)
-        weights = self._train(first) if kept is None else kept
-        outputs = self._outputs(first, weights, [c for c in missing if c != "membership"])
-        if kept is not None:
-            self._count(self._block, trained=0)
-        elif self._bytes_per_model(weights) <= KEEP_WEIGHTS_BELOW:
+        weights = self._kept_weights(first)
+        if weights is None:
+            weights = self._train(first)
+            outputs = self._outputs(first, weights, self._columns)
+            # What other models said goes before what these say comes, and these are written first:
+            # whoever goes on from any moment between asks them.
+            remove_shards(self._bank.folder, first, first + self._block)
             self._write("weights", first, {n: t.cpu().numpy() for n, t in weights.items()})
+        else:
+            outputs = self._outputs(first, weights, [c for c in missing if c != "membership"])
+            self._count(self._block, trained=0)
         for column, values in outputs.items():
             self._write(column, first, {column.partition(".")[2]: values})
         # Membership comes last: a shard counts as held once it is there.
         rows = self._bank.design.rows(first, first + self._block)
         self._write("membership", first, {"membership": rows})
+        if self._bytes_per_model(weights) > KEEP_WEIGHTS_BELOW:
+            remove_shard(self._path("weights", first))
 
     def _kept_weights(self, first: int) -> Weights | None:
         path = self._path("weights", first)

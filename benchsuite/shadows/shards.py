@@ -64,6 +64,29 @@ def write_atomically(path: Path, contents: bytes) -> None:
         raise _cannot_write(path, error) from error
 
 
+def remove_shards(folder: Path, first: int, last: int) -> None:
+    """Remove every column of models first to last - 1, their membership first of all.
+
+    Raises:
+        BankError: the folder cannot be written.
+    """
+    membership = shard_path(folder, "membership", first, last)
+    for path in (membership, *folder.glob(shard_path(folder, "*", first, last).name)):
+        remove_shard(path)
+
+
+def remove_shard(path: Path) -> None:
+    """Remove one file of a bank, if it is there.
+
+    Raises:
+        BankError: the folder cannot be written.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
 def _cannot_write(path: Path, error: OSError) -> BankError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return BankError(

@@ -56,9 +56,11 @@ def auroc(scores: ArrayLike, membership: ArrayLike) -> float:
 
     Source: Hanley & McNeil (1982), Radiology 143, 29-36.
     """
-    false, true, _ = _cumulative_counts(*_checked(scores, membership))
-    strips = np.diff(false, prepend=0) * (true + np.concatenate([[0], true[:-1]]))
-    return int(strips.sum()) / (2 * int(false[-1]) * int(true[-1]))
+    values, member = _checked(scores, membership)
+    inside, outside = np.sort(values[member]), np.sort(values[~member])
+    below = int(np.searchsorted(outside, inside, "left").sum())
+    not_above = int(np.searchsorted(outside, inside, "right").sum())
+    return (below + not_above) / (2 * inside.size * outside.size)
 
 
 def roc_curve(scores: ArrayLike, membership: ArrayLike) -> RocCurve:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal
 
 
@@ -21,8 +22,9 @@ class Augmentation:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.shift, int) or self.shift < 0:
+        if not isinstance(self.shift, Integral) or self.shift < 0:
             raise ValueError(f"shift={self.shift!r} must be an int, of 0 or more pixels")
+        object.__setattr__(self, "shift", int(self.shift))
         if self.shift == 0 and not self.flip:
             raise ValueError("Augmentation() changes nothing: set shift or flip, or use None")
 
@@ -46,7 +48,7 @@ class Recipe:
             set has not fallen for so many epochs, and the best weights are kept. None: never.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value of another kind or outside its range.
     """
 
     epochs: int = 50
@@ -62,8 +64,14 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"{name}={value!r} must be an int of at least 1")
+            object.__setattr__(self, name, int(value))  # a NumPy number is no JSON
+        for name in ("learning_rate", "momentum", "weight_decay"):
+            value = getattr(self, name)
+            if not isinstance(value, Real):
+                raise ValueError(f"{name}={value!r} must be a number")
+            object.__setattr__(self, name, float(value))
         if self.optimizer not in ("sgd", "adam"):
             raise ValueError(f"optimizer={self.optimizer!r} is unknown: use 'sgd' or 'adam'")
         if self.schedule not in ("constant", "cosine"):
@@ -80,11 +88,13 @@ class Recipe:
                 "Augmentation(shift=2), or None"
             )
         patience = self.early_stopping
-        if patience is not None and (not isinstance(patience, int) or patience < 1):
-            raise ValueError(
-                f"early_stopping={patience!r} is a patience in epochs: use an int of at least 1, "
-                "or None"
-            )
+        if patience is not None:
+            if not isinstance(patience, Integral) or patience < 1:
+                raise ValueError(
+                    f"early_stopping={patience!r} is a patience in epochs: use an int of at least "
+                    "1, or None"
+                )
+            object.__setattr__(self, "early_stopping", int(patience))
 
     def steps(self, examples: int) -> int:
         """Optimizer steps for a training subset of `examples`."""

@@ -9,6 +9,7 @@ import pytest
 from benchsuite.attacks import advantage, attack_success_rate, lira, privacy_score
 from benchsuite.memorization import cross_influence, label_memorization
 from benchsuite.shadows.design import Balanced
+from benchsuite.stats.roc import auroc, tpr_at_fpr
 
 MODELS, EXAMPLES, TESTS, TARGETS = 2_000, 60_000, 2_000, 64
 SECONDS, GIGABYTES = 30, 8
@@ -79,6 +80,19 @@ def test_success_rate_and_advantage(benchmark, matrices):
         membership,
     )
     assert 2 * rate.mean() - 1 == pytest.approx(gain.mean(), abs=1e-3)
+
+
+def test_auroc_of_all_scores(benchmark, matrices):
+    confidence, _, membership = matrices
+    area = run_within_bounds(benchmark, auroc, confidence, membership)
+    assert area == pytest.approx(0.76025, abs=1e-3)  # Phi(1 / sqrt(2))
+
+
+def test_tpr_at_a_low_fpr_of_all_scores(benchmark, matrices):
+    confidence, _, membership = matrices
+    low = run_within_bounds(benchmark, lambda c, m: tpr_at_fpr(c, m, 1e-3), confidence, membership)
+    assert low.tpr == pytest.approx(0.01830, abs=1e-3)  # Phi(1 - 3.0902)
+    assert low.non_members == MODELS * EXAMPLES // 2
 
 
 def test_cross_influence_on_2000_test_examples(benchmark, matrices):

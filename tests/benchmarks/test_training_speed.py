@@ -177,6 +177,15 @@ def test_stacked_mlp_is_at_least_four_times_the_loop(benchmark, tmp_path, capsys
     assert ratio >= 4
 
 
+def test_1024_mlps_are_trained_into_an_empty_bank_within_a_minute(benchmark, tmp_path):
+    def fill():
+        return train_shadows(load_subject("digits-mlp"), 1024, folder=tmp_path, device="cpu")
+
+    bank = benchmark.pedantic(fill, rounds=1)
+    assert bank.fill.models_trained == 1024
+    assert bank.fill.seconds < 60
+
+
 def test_stacked_cnn_is_faster_than_the_loop(benchmark, tmp_path, capsys):
     ratio = compare(benchmark, tmp_path, capsys, "digits-cnn", models=128, loops=4, rounds=2)
     assert ratio > 1

@@ -41,7 +41,11 @@ subject = Subject(
     Recipe(epochs=epochs, batch_size=16),
 )
 bank = train_shadows(
-    subject, models, folder=folder, progress=lambda *call: print("progress", *call[:3], flush=True)
+    subject,
+    models,
+    folder=folder,
+    device="cpu",
+    progress=lambda *call: print("progress", *call[:3], flush=True),
 )
 print("trained", bank.fill.models_trained, bank.fill.models_reused)
 """

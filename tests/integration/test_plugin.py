@@ -99,7 +99,9 @@ def recorded_in(folder):
 
 @pytest.fixture(scope="session")
 def tiny_bank(tmp_path_factory):
-    return train_shadows(digits_tiny(), 64, folder=tmp_path_factory.mktemp("banks")).folder
+    return train_shadows(
+        digits_tiny(), 64, folder=tmp_path_factory.mktemp("banks"), device="cpu"
+    ).folder
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ import pytest
 
 from benchsuite.data import sources
 from benchsuite.models import mlp
-from benchsuite.shadows import BankError, Execution, ShadowBank, train_shadows
+from benchsuite.shadows import BankError, Execution, ShadowBank
+from benchsuite.shadows import train_shadows as on_any_device
 from benchsuite.shadows.design import Balanced
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe
 
+train_shadows = partial(on_any_device, device="cpu")
 POOL, TEST = sources.digits()
 SUBJECT = Subject(
     "tiny",

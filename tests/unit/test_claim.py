@@ -135,7 +135,7 @@ def test_too_few_units_for_an_interval_say_so():
     evidence = gather(made(), Experiment([1.0], broken=BELOW), "a", "cpu")
     assert evidence.observed.units == 1
     assert evidence.observed.decision is None
-    assert evidence.observed.unresolved.startswith("1 units")
+    assert evidence.observed.unresolved.startswith("1 of at least 2 units")
 
 
 def test_evidence_can_be_taken_as_plumbing():

@@ -1,4 +1,6 @@
+from itertools import pairwise
 from itertools import product as sequences
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -6,6 +8,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
+from benchsuite.attacks.privacy import advantage
+from benchsuite.memorization.label import label_memorization
 from benchsuite.stats import optimal_test
 from benchsuite.stats.divergence import (
     gaussian_hellinger_squared,
@@ -399,16 +403,54 @@ def test_the_saddlepoint_takes_over_without_a_seam(n, noncentrality, monkeypatch
 # The identities of Section 3.1 and Appendix B
 
 
+class World(NamedTuple):
+    """A finite world: so many IN and so many OUT models of each kind, and each kind's logits."""
+
+    in_of_kind: np.ndarray
+    out_of_kind: np.ndarray
+    logits: np.ndarray  # [kinds, classes]; the label is class 0
+
+    @property
+    def membership(self):
+        """[models, 1]: all IN models, then all OUT models."""
+        return (np.arange(self.in_of_kind.sum() + self.out_of_kind.sum()) < self.in_of_kind.sum())[
+            :, None
+        ]
+
+    def of_models(self, by_kind):
+        """What each kind says, as what each model says of the one example, [models, 1]."""
+        return np.concatenate([np.repeat(by_kind, n) for n in self[:2]])[:, None]
+
+    @property
+    def distributions(self):
+        return [n / n.sum() for n in self[:2]]
+
+    @property
+    def correct(self):
+        return self.logits.argmax(axis=-1) == 0
+
+
 @st.composite
 def worlds(draw):
-    """What IN and OUT training yield: probabilities over a few models, and those models' logits."""
-    p_in, p_out = draw(distributions())
+    """What IN and OUT training yield: models of a few kinds, and the logits of each kind."""
+    kinds = draw(st.integers(2, 6))
+    counts = st.lists(st.integers(0, 6), min_size=kinds, max_size=kinds).filter(any)
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    return p_in, p_out, rng.normal(scale=3, size=(len(p_in), 4))
+    return World(
+        np.array(draw(counts)), np.array(draw(counts)), rng.normal(scale=3, size=(kinds, 4))
+    )
 
 
-def mean_difference(values, p_in, p_out):
-    return (p_in * values).sum() - (p_out * values).sum()
+def soft_advantage(answers, membership):
+    """Advantage of answering 1 with these probabilities: the mean of that of `answer > threshold`.
+
+    A threshold drawn evenly from [0, 1] lies below an answer as often as that answer says.
+    """
+    levels = np.unique(np.concatenate([[0.0, 1.0], answers.ravel()]))
+    return sum(
+        (above - level) * advantage(answers, membership, level)[0]
+        for level, above in pairwise(levels)
+    )
 
 
 def softmax(logits):
@@ -428,39 +470,37 @@ BOUNDED = {
 def test_a_bounded_function_gives_an_adversary_its_normalised_difference(g, world):
     # Lemma 3 divides by nothing, which only holds where g already runs over [0, 1]: its adversary
     # answers 1 with a probability, so g must be scaled into one, and the advantage scales with it.
-    p_in, p_out, logits = world
-    values = g(logits)
+    values = g(world.logits)
     assume(np.ptp(values) > 1e-6)
-    answers_1 = (values - values.min()) / np.ptp(values)
-    advantage = (p_in * answers_1).sum() - (p_out * answers_1).sum()  # Eq. 2
-    delta = mean_difference(values, p_in, p_out)
-    assert advantage == pytest.approx(delta / np.ptp(values), abs=1e-9)
-    assert abs(advantage) <= total_variation(p_in, p_out) + ATOL
+    answers_1 = world.of_models((values - values.min()) / np.ptp(values))
+    gained = soft_advantage(answers_1, world.membership)  # Eq. 2
+    p_in, p_out = world.distributions
+    delta = (p_in * values).sum() - (p_out * values).sum()
+    assert gained == pytest.approx(delta / np.ptp(values), abs=1e-9)
+    assert abs(gained) <= total_variation(p_in, p_out) + ATOL
 
 
 def test_without_normalisation_the_difference_can_exceed_any_advantage():
     g = np.array([0.0, 10.0])
-    assert mean_difference(g, np.array([0.0, 1.0]), np.array([1.0, 0.0])) == 10
+    assert g @ [0.0, 1.0] - g @ [1.0, 0.0] == 10
     assert total_variation([0.0, 1.0], [1.0, 0.0]) == 1
 
 
 @given(worlds())
 def test_the_label_correctness_adversary_has_advantage_mem(world):
-    p_in, p_out, logits = world
-    correct = logits.argmax(axis=-1) == 0
-    right_in, right_out = p_in[correct].sum(), p_out[correct].sum()
-    mem = right_in - right_out  # Eq. 1
-    advantage = mean_difference(correct.astype(float), p_in, p_out)  # it answers 1 where correct
-    assert advantage == pytest.approx(mem, abs=ATOL)
+    correct, membership = world.of_models(world.correct), world.membership
+    mem = label_memorization(correct, membership).estimate[0]  # Eq. 1
+    gained = advantage(correct.astype(float), membership, 0.5)[0]  # it answers 1 where correct
+    p_in, p_out = world.distributions
+    assert mem == pytest.approx(p_in[world.correct].sum() - p_out[world.correct].sum(), abs=ATOL)
+    assert gained == pytest.approx(mem, abs=ATOL)
     assert mem <= total_variation(p_in, p_out) + ATOL  # Thm 2, by Neyman-Pearson
 
 
 @given(worlds())
 def test_on_the_prediction_event_total_variation_is_mem(world):
     # Eq. 7 and 8: where a model shows only whether it is right, TV is |mem| and H² at most that.
-    p_in, p_out, logits = world
-    correct = logits.argmax(axis=-1) == 0
-    right_in, right_out = (min(p[correct].sum(), 1.0) for p in (p_in, p_out))
-    mem = right_in - right_out
+    right_in, right_out = (min(p[world.correct].sum(), 1.0) for p in world.distributions)
+    mem = label_memorization(world.of_models(world.correct), world.membership).estimate[0]
     assert total_variation(event(right_in), event(right_out)) == pytest.approx(abs(mem), abs=ATOL)
     assert hellinger_squared(event(right_in), event(right_out)) <= abs(mem) + ATOL

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchsuite.code_digest import code_digest
-from benchsuite.report import figures, strip, wording
+from benchsuite.report import attack_figures, figures, strip, wording
 from benchsuite.report.__main__ import main
 from benchsuite.report.artifacts import save_artifact
 from benchsuite.report.build import build
@@ -28,6 +28,7 @@ PROVENANCE = {
     "git": "abc1234",
     "time": "2026-11-20T12:00:00+00:00",
     "code": "c0de",
+    "file": "claims/test_synthetic.py",
     "data": "da7a",
     "bank": "ba2c",
     "accuracy": 0.964,
@@ -131,11 +132,18 @@ def arrays_of(kind):
     names = ["highly memorized (mem > .7)", "random, same size", "all examples"]
     worth = np.array([[0.5, 0.48], [0.14, 0.1], [0.12, 0.1]])
     if kind == "roc":
-        curves = {"names": names}
-        for k, power in enumerate((0.1, 0.52, 0.58)):
-            curves |= {f"fpr_{k}": fpr, f"tpr_{k}": fpr**power}
-            curves |= {f"band_low_{k}": 0.9 * fpr**power, f"band_high_{k}": fpr ** (0.92 * power)}
-        return curves
+        powers = np.array([0.1, 0.52, 0.58])
+        curves = {f"fpr_{k}": fpr for k in range(3)}
+        curves |= {f"tpr_{k}": fpr**power for k, power in enumerate(powers)}
+        low = 0.001**powers
+        return curves | {
+            "names": names,
+            "low_fpr": 0.001,
+            "low_tpr": low,
+            "low_realised_fpr": np.array([18 / 18_944, 0.001, 0.001]),
+            "low_non_members": np.array([18_944, 60_000, 700_000]),
+            "low_interval": np.stack([0.97 * low, 1.03 * low], -1),
+        }
     if kind == "shadow-count":
         rise = 1 - 0.7 * np.exp(-np.log2(counts) / np.array([[0.9], [3.0], [3.4]]))
         auroc, tpr = 0.5 + worth[:, :1] * rise, worth[:, 1:] * rise**2
@@ -145,7 +153,12 @@ def arrays_of(kind):
             "auroc": auroc,
             "auroc_low": auroc - 0.012,
             "auroc_high": np.minimum(auroc + 0.012, 1),
-            "tpr": tpr,
+            "low_fpr": 0.001,
+            "non_members": np.array([18_944, 60_000, 700_000]),
+            "tpr_0": tpr[0],
+            "tpr_1": tpr[1],
+            "tpr_2": tpr[2],
+            "tpr_band_2": np.stack([tpr[2] - 0.01, tpr[2] + 0.01]),
         }
     if kind == "memorization-privacy":
         return {"memorization": memorization, "privacy": privacy, "spearman": 0.663}
@@ -583,10 +596,22 @@ def test_logarithms_are_shown_as_factors_too(tmp_path):
 
 def test_other_code_makes_a_line_stale(tmp_path):
     record(tmp_path, family(tmp_path))
-    assert "stale" not in rendered(tmp_path, current_code="c0de")[1].text
+    (tmp_path / "test_mine.py").write_text("1\n")
+    mine = PROVENANCE | {"file": "test_mine.py", "code": code_digest(tmp_path / "test_mine.py")}
+    record(tmp_path, arms("mine", "Mine.", part(0.5, 0.1, "> 0"), provenance=mine))
     assert "stale" not in rendered(tmp_path)[1].text
-    page = rendered(tmp_path, current_code="other")[1]
-    assert page.text.count("stale: the code has changed since") == 8
+    page = rendered(tmp_path, root=tmp_path)[1]
+    assert page.text.count("stale: claims/test_synthetic.py is no longer here") == 8
+    assert page.text.count("stale:") == 8
+    (tmp_path / "test_mine.py").write_text("2\n")
+    page = rendered(tmp_path, root=tmp_path)[1]
+    assert page.text.count("stale: the code has changed since") == 1
+
+
+def test_a_line_that_does_not_say_where_its_claim_lies_is_stale(tmp_path):
+    without = {name: value for name, value in PROVENANCE.items() if name != "file"}
+    record(tmp_path, arms("old", "Old.", part(0.5, 0.1, "> 0"), provenance=without))
+    assert "stale: the claim is no longer here" in rendered(tmp_path, root=tmp_path)[1].text
 
 
 @pytest.mark.parametrize(
@@ -621,12 +646,25 @@ def test_other_data_of_another_subject_make_nothing_stale(tmp_path):
 def tiny(kind):
     """The least that a figure of `kind` can be drawn from."""
     small = {
-        "roc": {"names": ["one"], "fpr_0": [0.0, 0.5, 1.0], "tpr_0": [0.0, 0.9, 1.0]},
+        "roc": {
+            "names": ["one"],
+            "fpr_0": [0.0, 0.5, 1.0],
+            "tpr_0": [0.0, 0.9, 1.0],
+            "low_fpr": 0.001,
+            "low_tpr": [0.44],
+            "low_realised_fpr": [0.0005],
+            "low_non_members": [2000],
+            "low_interval": [[0.414, 0.4666]],
+        },
         "shadow-count": {
             "counts": [2, 4],
             "names": ["one"],
             "auroc": [[0.6, 0.7]],
-            "tpr": [[0.0, 0.1]],
+            "auroc_low": [[0.5, 0.6]],
+            "auroc_high": [[0.7, 0.8]],
+            "low_fpr": 0.001,
+            "non_members": [2000],
+            "tpr_0": [0.0, 0.1],
         },
         "memorization-privacy": {
             "memorization": [0.0, 1.0],
@@ -679,12 +717,55 @@ def test_many_points_stay_small(kind):
     assert sum(map(len, figures.draw(kind, arrays, "f").panels)) < 120_000
 
 
-def test_a_roc_reads_the_last_point_within_the_rate():
+@pytest.mark.parametrize(
+    ("non_members", "accused", "says"),
+    [
+        (2000, 1, "one: 44 % [41.4, 46.7], 1 of 2,000 non-members accused, coarse"),
+        (49_999, 49, "one: 44 % [41.4, 46.7], 49 of 49,999 non-members accused, coarse"),
+        (50_000, 50, "one: 44 % [41.4, 46.7], 50 of 50,000 non-members accused"),
+        (1000, 1, "one: 44 % [41.4, 46.7], 1 of 1,000 non-members accused, coarse"),
+        (999, 0, "one: cannot be resolved, with 999 non-members"),
+    ],
+)
+def test_a_roc_says_what_stands_behind_its_low_rate(non_members, accused, says):
     arrays = tiny("roc") | {
-        "fpr_0": np.array([0.0, 0.001, 0.0011, 1.0]),
-        "tpr_0": np.array([0.1, 0.44, 0.9, 1.0]),
+        "low_non_members": np.array([non_members]),
+        "low_realised_fpr": np.array([accused / non_members]),
     }
-    assert "one: 44 %" in figures.draw("roc", arrays, "f").panels[0]
+    (panel,) = figures.draw("roc", arrays, "f").panels
+    assert f'at 0.1 % false positives: {says}"' in str(panel)
+
+
+def test_a_roc_is_drawn_to_the_last_point_within_each_rate():
+    fpr, tpr = np.array([0.0, 0.001, 0.0011, 1.0]), np.array([0.1, 0.44, 0.9, 1.0])
+    steps = np.array([0.0, 0.0005, 0.001, 0.00105, 0.5, 1.0])
+    assert attack_figures._at(fpr, tpr, steps).tolist() == [0.1, 0.1, 0.44, 0.44, 0.9, 1.0]
+    assert attack_figures._at(fpr[1:], tpr[1:], steps[:2]).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, "one: 2,000 non-members, coarse from 0.00 to 0.100"),
+        ({"non_members": [50_000]}, "one: 50,000 non-members from 0.00 to 0.100"),
+        (
+            {"non_members": [60_000], "tpr_band_0": [[0.0, 0.0], [0.1, 0.2]]},
+            "one: 60,000 non-members a unit from 0.00 to 0.100",
+        ),
+        ({"non_members": [999]}, "shadow models: "),
+    ],
+)
+def test_a_rate_by_shadow_count_says_what_stands_behind_it(changes, says):
+    arrays = tiny("shadow-count") | {name: np.asarray(each) for name, each in changes.items()}
+    panel = figures.draw("shadow-count", arrays, "f").panels[1]
+    assert (
+        f'TPR at 0.1 % FPR from 2 to 4 shadow models: {says.removeprefix("shadow models: ")}"'
+        in panel
+    )
+    assert ("cannot be resolved with 999 non-members" in panel) is (
+        changes == {"non_members": [999]}
+    )
+    assert ("fill-opacity: 0.18" in panel) is ("tpr_band_0" in changes)
 
 
 @pytest.mark.parametrize(
@@ -748,7 +829,7 @@ def test_an_artifact_that_cannot_be_drawn_is_said_in_words(tmp_path):
     unknown = save_artifact(tmp_path, "pie", "a", names=["one"])
     record(tmp_path, [replace(lines[0], artifacts=(lacking, unknown)), lines[1]])
     _, page = rendered(tmp_path)
-    assert "lacks the array 'fpr_0'" in page.text
+    assert "lacks the array 'low_fpr'" in page.text
     assert "kind is 'pie'" in page.text
 
 
@@ -854,10 +935,13 @@ def test_the_command_prints_the_path(tmp_path, capsys):
     assert capsys.readouterr().out == f"{tmp_path / 'index.html'}\n"
 
 
-def test_the_command_marks_what_other_code_decided(tmp_path):
-    mine = PROVENANCE | {"code": code_digest()}
+def test_the_command_marks_what_other_code_decided(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "test_mine.py").write_text("1\n")
+    mine = PROVENANCE | {"file": "test_mine.py", "code": code_digest(tmp_path / "test_mine.py")}
     record(tmp_path, arms("now", "Now.", part(0.5, 0.1, "> 0"), provenance=mine))
-    record(tmp_path, arms("then", "Then.", part(0.5, 0.1, "> 0")))
+    other = mine | {"code": "c0de"}
+    record(tmp_path, arms("then", "Then.", part(0.5, 0.1, "> 0"), provenance=other))
     assert main([str(tmp_path)]) == 0
     html = (tmp_path / "index.html").read_text()
     assert html.count("stale: the code has changed since") == 1

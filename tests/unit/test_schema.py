@@ -115,6 +115,28 @@ def test_a_newer_version_outlives_an_older_run(tmp_path):
     assert read_results(tmp_path) == [result(version=2), result(version=1)]
 
 
+@pytest.mark.parametrize("verdict", ["supported", "refuted", "inconclusive", "void"])
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_plumbing_never_replaces_what_was_decided(tmp_path, verdict, version):
+    decided = [result(version=2, verdict=verdict), control(version=2)]
+    record(tmp_path, decided)
+    record(tmp_path, [result("other", verdict="plumbing")])
+    few = result(version=version, verdict="plumbing")
+    record(tmp_path, [few, replace(few, arm="random-group", expected="refuted")])
+    assert read_results(tmp_path) == [*decided, result("other", verdict="plumbing")]
+
+
+@pytest.mark.parametrize("changes", [{"subject": "mine"}, {"tier": "gpu"}, {"claim": "other"}])
+def test_plumbing_is_saved_where_nothing_was_decided(tmp_path, changes):
+    record(tmp_path, [result(), control()])
+    record(tmp_path, [result(**changes, verdict="plumbing", estimate=0.94)])
+    again = result(**changes, verdict="plumbing")
+    record(tmp_path, [again])
+    assert read_results(tmp_path) == [result(), control(), again]
+    record(tmp_path, [result(**changes)])
+    assert read_results(tmp_path) == [result(), control(), result(**changes)]
+
+
 def test_two_processes_that_record_at_once_lose_nothing(tmp_path):
     record(tmp_path / "template", [result()])
     arguments = [sys.executable, "-c", RECORD_FIFTY, tmp_path / "template", tmp_path]

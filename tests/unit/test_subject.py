@@ -1,4 +1,6 @@
 import functools
+import json
+import math
 import os
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from torch import nn
 
 from benchsuite.data import Dataset
 from benchsuite.models import mlp
+from benchsuite.shadows.design import Balanced
 from benchsuite.subject import BUILT_IN, Subject, load_subject, miniature
 from benchsuite.training import Augmentation, Recipe
 
@@ -104,6 +107,13 @@ def test_bad_models_are_named(model, message):
         ({"test": digits_like(classes=5)}, "test has 5 classes, the pool 3"),
         ({"validation": digits_like(shape=(16,))}, r"validation inputs have shape \(16,\)"),
         ({"recipe": Recipe(early_stopping=3)}, "recipe.early_stopping=3 .* validation is None"),
+        ({"pool": [1, 2]}, "pool is a list, expected a benchsuite.Dataset"),
+        ({"test": None}, "test is a NoneType, expected a benchsuite.Dataset"),
+        ({"validation": (1, 2)}, "validation is a tuple, expected a benchsuite.Dataset or None"),
+        ({"recipe": None}, "recipe is a NoneType, expected a benchsuite.Recipe"),
+        ({"share": 2}, "share=2 must be a number above 0 and below 1"),
+        ({"share": "half"}, "share='half' must be a number above 0 and below 1"),
+        ({"share": math.nan}, "share=nan must be a number"),
         ({"name": "my/own"}, "name='my/own' becomes part of file names"),
         ({"name": ""}, "name='' becomes part of file names"),
     ],
@@ -199,7 +209,8 @@ def own_module(tmp_path, monkeypatch):
     (tmp_path / "own_audit.py").write_text(OWN_MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path / "own_audit.py"
-    sys.modules.pop("own_audit", None)
+    for name in [name for name in sys.modules if name.split(".")[0] in ("own_audit", "own")]:
+        del sys.modules[name]
 
 
 def identity_in_a_process(module, hash_seed):
@@ -222,6 +233,103 @@ def test_identity_is_the_same_in_every_process_until_the_source_changes(own_modu
     assert " at 0x" not in first
     own_module.write_text(OWN_MODULE.replace("nn.Linear(16, width),", "nn.Linear(16, width), "))
     assert identity_in_a_process(own_module, 1) != first
+
+
+HELPERS = {
+    "own_audit": """
+import numpy as np
+from own import layers
+from benchsuite import Dataset, Recipe, Subject
+
+def net():
+    return layers.Net()
+
+images = np.random.default_rng(0).random((20, 4, 4), dtype=np.float32)
+data = Dataset(images, np.arange(20) % 3)
+subject = Subject("own", data, data, net, Recipe())
+""",
+    "own/__init__": "",
+    "own/layers": """
+from torch import nn
+from . import activation
+from .base import Base
+
+class Net(Base):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(16, 3)
+
+    def forward(self, x):
+        from own.lazy import flat
+        return activation.of(self.layer(flat(x)))
+""",
+    "own/activation": """
+from own.constants import SCALE
+
+def of(x):
+    return SCALE * x.relu()
+""",
+    "own/base": """
+import torch.nn
+
+class Base(torch.nn.Module):
+    pass
+""",
+    "own/constants": "SCALE = 2",
+    "own/lazy": """
+import own.layers
+
+def flat(x):
+    return x.flatten(1)
+""",
+    "own/unrelated": "import own.layers",
+}
+
+
+@pytest.fixture
+def helpers(own_module):
+    (own_module.parent / "own").mkdir()
+    for name, source in HELPERS.items():
+        (own_module.parent / f"{name}.py").write_text(source)
+    return own_module
+
+
+def test_identity_follows_what_the_model_is_made_of_through_every_import(helpers):
+    first = identity_in_a_process(helpers, 1)
+    assert identity_in_a_process(helpers, 2) == first
+    loaded = load_subject("own_audit:subject")
+    assert loaded.identity() == json.loads(first)
+    changing = {}
+    for name, source in HELPERS.items():
+        path = helpers.parent / f"{name}.py"
+        path.write_text(source + "\n")
+        changing[name] = loaded.identity() != json.loads(first)
+        path.write_text(source)
+    assert changing == {name: name != "own/unrelated" for name in HELPERS}
+    assert loaded.identity() == json.loads(first)
+
+
+LAYER = """
+from torch import nn
+
+class Layer(nn.Linear):
+    pass
+"""
+
+
+def test_identity_follows_the_classes_of_the_model_however_they_came_into_it(tmp_path, own_module):
+    (tmp_path / "own_layer.py").write_text(LAYER)
+    named = OWN_MODULE.replace("nn.Linear(width, 3)", "__import__('own_layer').Layer(width, 3)")
+    own_module.write_text(named)
+    first = identity_in_a_process(own_module, 1)
+    (tmp_path / "own_layer.py").write_text(LAYER + "    other = 1\n")
+    assert identity_in_a_process(own_module, 1) != first
+
+
+def test_installed_packages_and_this_one_are_versions_but_its_models_are_sources():
+    assert list(load_subject("digits-mlp").model_identity()["sources"]) == ["benchsuite.models.mlp"]
+    of_cnn = load_subject("digits-cnn").model_identity()["sources"]
+    assert list(of_cnn) == ["benchsuite.models.cnn", "benchsuite.models.mlp"]
 
 
 def test_a_model_whose_source_is_gone_is_refused(own_module):
@@ -265,6 +373,7 @@ def test_built_in_subjects_load_by_the_same_path(name):
     assert built_in.name == name
     assert load_subject(BUILT_IN[name]).identity() == built_in.identity()
     assert built_in.model_identity()["made_by"]
+    assert BUILT_IN[name] == f"benchsuite.subject:{name.replace('-', '_')}"
 
 
 def test_a_miniature_keeps_the_model_and_the_rest_of_the_recipe():
@@ -273,6 +382,42 @@ def test_a_miniature_keeps_the_model_and_the_rest_of_the_recipe():
     assert len(cut.pool) < len(whole.pool) / 3
     assert cut.recipe == replace(whole.recipe, epochs=1)
     assert cut.model_identity() == whole.model_identity()
+
+
+@pytest.mark.parametrize("order", ["sorted", "cyclic"])
+def test_a_miniature_keeps_every_class_however_the_data_are_ordered(order):
+    labels = np.arange(600) % 10
+    data = digits_like(600, classes=10)
+    data = data.subset(np.argsort(labels, kind="stable") if order == "sorted" else range(600))
+    cut = miniature(subject(partial(mlp, 16, 5, 10), pool=data, test=data))
+    for part in (cut.pool, cut.test):
+        np.testing.assert_array_equal(np.bincount(part.labels), np.full(10, 6))
+        assert len(np.unique(part.inputs(), axis=0)) == 60
+
+
+@pytest.mark.parametrize(
+    ("examples", "share", "left"),
+    [
+        (600, 0.5, 60),
+        (600, 0.45, 60),
+        (600, 0.64, 50),
+        (600, 0.99, 100),
+        (59, 0.45, 40),
+        (21, 0.5, 20),
+        (3, 0.5, 2),
+    ],
+)
+def test_a_miniature_of_any_pool_and_share_can_be_balanced(examples, share, left):
+    data = digits_like(examples)
+    cut = miniature(subject(pool=data, test=digits_like(3), share=share))
+    assert len(cut.pool) == left
+    assert len(cut.test) == 3
+    assert Balanced(left, share).rows(0, 1).sum() == round(share * left)
+
+
+def test_a_pool_too_small_for_its_share_is_named():
+    with pytest.raises(ValueError, match=r"pool has 19 examples, expected 20 or more.*share=0\.45"):
+        miniature(subject(pool=digits_like(19), share=0.45))
 
 
 def test_subjects_leave_torchs_generator_alone():

@@ -13,7 +13,15 @@ from torch.nn.functional import cross_entropy
 from benchsuite.data import sources
 from benchsuite.models import digits_cnn, mlp
 from benchsuite.shadows.design import Balanced
-from benchsuite.training import Augmentation, Recipe, TrainingJob, logits, train, why_not_stacked
+from benchsuite.training import (
+    SEMANTICS,
+    Augmentation,
+    Recipe,
+    TrainingJob,
+    logits,
+    train,
+    why_not_stacked,
+)
 from benchsuite.training.randomness import epoch_orders
 from benchsuite.training.stacked import STACKED
 
@@ -120,6 +128,32 @@ RECIPES = {
 def test_the_models_below_hold_every_layer_that_can_be_stacked():
     used = {type(layer) for make in FACTORIES.values() for layer in make()}
     assert used == set(STACKED)
+
+
+GOLDEN_OF_SEMANTICS = 1
+GOLDEN = {
+    "0.weight": (-0.0729866264018, 1.2710576778784),
+    "0.bias": (-0.046688933449, -0.3462392727862),
+    "3.weight": (-2.7829985673571, 1.9760528085761),
+    "3.bias": (-0.0745752291032, 0.2350774992693),
+    "6.weight": (-0.0522225958758, -0.9627900621428),
+    "6.bias": (0.0694556139638, -0.1037686713912),
+}
+
+
+@pytest.mark.parametrize("strategy", ["stacked", "looped"])
+def test_the_same_job_gives_the_models_that_it_has_always_given(strategy):
+    recipe = replace(SHORT, weight_decay=0.01, augmentation=Augmentation(shift=1, flip=True))
+    weights = train(job(digits_cnn, recipe, models=(0, 1)), strategy)
+    said = {}
+    for name, tensor in weights.items():
+        rows = tensor.flatten(1)
+        said[name] = (rows @ torch.arange(rows.shape[1], dtype=rows.dtype).cos()).tolist()
+    meant = "training gives other models: if that is meant, raise SEMANTICS and pin them anew"
+    assert said.keys() == GOLDEN.keys(), meant
+    for name, values in GOLDEN.items():
+        assert said[name] == pytest.approx(values, rel=0, abs=1e-9), f"{name}: {meant}"
+    assert SEMANTICS == GOLDEN_OF_SEMANTICS, "SEMANTICS was raised for the models of before"
 
 
 @pytest.mark.parametrize("factory", FACTORIES)
