@@ -83,7 +83,7 @@ def test_advantage_bounds_hellinger(membership):
         "digits-*/cpu": Declared(
             "refuted",
             "Equation 7 assumes that training on an example changes nothing but the label "
-            "predicted for it. Confidences change more: on at least 17 % of the digits H² exceeds "
+            "predicted for it. Confidences change more: on about 17 % of the digits H² exceeds "
             "mem beyond its error, mostly digits that every model gets right, but more surely "
             "when IN.",
         )

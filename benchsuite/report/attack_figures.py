@@ -37,15 +37,16 @@ def roc(arrays: Arrays, name: str) -> Drawing:
         if _resolved(non_members[k], low_fpr):
             low, high = (100 * end for end in interval[k])
             says = (
-                f"{group}: {percent(float(tpr[k]))} [{low:.3g}, {high:.3g}]\n"
+                f"{group}:\n{percent(float(tpr[k]))} [{low:.3g}, {high:.3g}]"
+                f"{_coarse(non_members[k], low_fpr)}\n"
                 f"{round(realised[k] * non_members[k]):,} of {non_members[k]:,.0f} non-members "
-                f"accused{_coarse(non_members[k], low_fpr)}"
+                "accused"
             )
             axes.plot(
                 [low_fpr], [max(tpr[k], LEAST)], "o", ms=6, color=line["color"], clip_on=False
             )
         axes.plot(steps, np.clip(_at(fpr, curve, steps), LEAST / 2, None), label=says, **line)
-        found.append(says.replace("\n", ", "))
+        found.append(says.replace(":\n", ": ").replace("\n", ", "))
     axes.plot([LEAST, 1], [LEAST, 1], color=svg.QUIET, linestyle=(0, (2, 2)), linewidth=1)
     axes.text(0.02, 0.0105, "chance", color=svg.QUIET, fontsize=9, va="top")
     axes.axvline(low_fpr, color=svg.QUIET, linewidth=0.8, alpha=0.6)
