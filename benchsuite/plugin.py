@@ -4,6 +4,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,21 @@ import torch
 
 from benchsuite.claim import TIERS, Claim, gather
 from benchsuite.data.sources import DataUnavailable
+from benchsuite.experiments.locality import LocalityExperiment
 from benchsuite.experiments.membership import MembershipExperiment
+from benchsuite.experiments.onion import OnionExperiment
+from benchsuite.experiments.sizes import ONION_SIZES, OnionSize
+from benchsuite.experiments.svm_onion import SvmOnion
+from benchsuite.experiments.twins import TwinsExperiment
 from benchsuite.progress import TrainingProgress
 from benchsuite.recording import record_evidence
 from benchsuite.report.build import build
 from benchsuite.report.schema import Result, read_results
 from benchsuite.report.terminal import failure, verdict_lines
 from benchsuite.setting import Setting, Trained, train_setting
-from benchsuite.shadows import BankError
-from benchsuite.subject import BUILT_IN
+from benchsuite.shadows import BankError, ShadowBank
+from benchsuite.subject import BUILT_IN, Subject
+from benchsuite.workshop import Workshop
 
 VERDICT = "verdict"
 """Name of the property by which a test's report carries its claim's verdict."""
@@ -184,19 +191,16 @@ def trained(setting: Setting, pytestconfig: pytest.Config) -> Trained:
         if os.environ.get("REQUIRE_GPU") == "1":
             pytest.fail(f"REQUIRE_GPU=1: {message}", pytrace=False)
         pytest.skip(message)
-    progress = TrainingProgress(pytestconfig, setting.subject)
     try:
-        ready = train_setting(
+        return train_setting(
             setting,
             folder=pytestconfig.getoption("--banks"),
             device=device,
             shadows=pytestconfig.getoption("--shadows"),
-            progress=progress,
+            watch=partial(TrainingProgress, pytestconfig),
         )
     except (ValueError, BankError, DataUnavailable) as error:
         pytest.fail(str(error), pytrace=False)
-    progress.finish(ready.fill)
-    return ready
 
 
 @pytest.fixture(scope="session")
@@ -213,6 +217,37 @@ def membership(trained: Trained) -> MembershipExperiment:
     )
 
 
+@pytest.fixture(scope="session")
+def onion(trained: Trained) -> OnionExperiment:
+    """The onion paper's experiments on layers, its worlds beside the setting's bank."""
+    return OnionExperiment(*_onion_of(trained))
+
+
+@pytest.fixture(scope="session")
+def twins(trained: Trained) -> TwinsExperiment:
+    """The onion paper's experiments on duplicates."""
+    return TwinsExperiment(*_onion_of(trained))
+
+
+@pytest.fixture(scope="session")
+def locality(trained: Trained) -> LocalityExperiment:
+    """The onion paper's experiments on single targets."""
+    return LocalityExperiment(*_onion_of(trained))
+
+
+@pytest.fixture(scope="session")
+def svm(trained: Trained) -> SvmOnion:
+    """Support vector machines on the setting's pool."""
+    pool = trained.subject.pool
+    units = 2 if trained.setting.tier == "smoke" else 8  # a part of too few has no inert examples
+    return SvmOnion(pool.inputs(), pool.labels, units, seed=trained.bank.design.seed)
+
+
+def _onion_of(trained: Trained) -> tuple[Subject, ShadowBank, OnionSize, Workshop]:
+    size = ONION_SIZES[trained.setting.tier]
+    return trained.subject, trained.bank, size, trained.workshop
+
+
 @pytest.fixture
 def decide_claim(
     request: pytest.FixtureRequest, setting: Setting, trained: Trained
@@ -220,7 +255,11 @@ def decide_claim(
     """Decides a claim on an experiment, records it, and fails unless it came out as declared."""
 
     def run(claim: Claim, experiment: Any) -> None:
-        evidence = gather(claim, experiment, setting.subject, setting.tier)
+        try:
+            with trained.workshop.noting() as banks:
+                evidence = gather(claim, experiment, setting.subject, setting.tier)
+        except (BankError, DataUnavailable) as error:
+            pytest.fail(str(error), pytrace=False)
         if not trained.decides:
             evidence = evidence.as_plumbing()
         folder = Path(request.config.getoption("--reports"))
@@ -230,6 +269,7 @@ def decide_claim(
             experiment,
             evidence,
             trained,
+            banks,
             rerun=_rerun(request, setting),
             clone=request.config.rootpath,
         )

@@ -1,6 +1,8 @@
 """Saving what a claim came to: its lines in `results.jsonl` and the arrays of its figures."""
 
 import inspect
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from benchsuite.report.artifacts import save_artifact
 from benchsuite.report.results import results_of
 from benchsuite.report.schema import PLUMBING, Artifact, Result, record
 from benchsuite.setting import Trained
+from benchsuite.shadows import ShadowBank
 
 
 def record_evidence(
@@ -19,6 +22,7 @@ def record_evidence(
     experiment: Any,
     evidence: Evidence,
     trained: Trained,
+    more: Sequence[ShadowBank],
     *,
     rerun: str,
     clone: Path,
@@ -33,6 +37,7 @@ def record_evidence(
         experiment: that gives the arrays of its figures.
         evidence: what came out.
         trained: the bank behind it.
+        more: banks that it used beside that one.
         rerun: command that runs it again.
         clone: folder of the git clone, for its state and for the place of the claim's file in it.
 
@@ -52,6 +57,7 @@ def record_evidence(
             for kind in claim.figures
             if (arrays := experiment.figure(kind)) is not None
         )
+    fills = {each.key: each.fill for each in (bank, *more) if each.fill is not None}
     results = results_of(
         claim,
         evidence,
@@ -59,9 +65,9 @@ def record_evidence(
         tier=tier,
         artifacts=artifacts,
         cost={
-            "train_seconds": trained.fill.seconds,
-            "models_trained": trained.fill.models_trained,
-            "models_reused": trained.fill.models_reused,
+            "train_seconds": math.fsum(fill.seconds for fill in fills.values()),
+            "models_trained": sum(fill.models_trained for fill in fills.values()),
+            "models_reused": sum(fill.models_reused for fill in fills.values()),
         },
         rerun=rerun,
         provenance={
@@ -71,6 +77,10 @@ def record_evidence(
             "seed": bank.design.seed,
             "data": trained.subject.pool.digest,
             "bank": bank.key,
+            "banks": {
+                key: [fill.seconds, fill.models_trained, fill.models_reused]
+                for key, fill in fills.items()
+            },
             "accuracy": float(bank.column("test", "correct").mean()),
         },
     )

@@ -1,13 +1,15 @@
 """What one item of a claim runs on: a subject at a tier, and its bank of the declared size."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchsuite.claim import Tier
 from benchsuite.experiments.sizes import membership_size
-from benchsuite.shadows import Fill, Progress, ShadowBank, train_shadows
+from benchsuite.shadows import ShadowBank
 from benchsuite.shadows.design import Balanced
 from benchsuite.subject import Subject, load_subject, miniature
+from benchsuite.workshop import Watcher, Workshop
 
 _MINIATURE_BLOCKS = 8
 
@@ -22,13 +24,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Trained:
-    """A setting's subject and the bank that this run trained, or found, for it.
+    """A setting's subject, the bank that this run trained, or found, for it, and where to get more.
 
     Attributes:
         setting: that was asked for.
         subject: that was trained.
         bank: its models, references first.
-        fill: what of it was trained in this run.
+        workshop: trains the banks that an experiment needs beside this one.
         references: the first so many models are the attacker's, the rest its targets.
         decides: whether that is the declared size, at the declared scale.
     """
@@ -36,7 +38,7 @@ class Trained:
     setting: Setting
     subject: Subject
     bank: ShadowBank
-    fill: Fill
+    workshop: Workshop
     references: int
     decides: bool
 
@@ -47,7 +49,7 @@ def train_setting(
     folder: str | Path,
     device: str | None,
     shadows: int | None,
-    progress: Progress,
+    watch: Callable[[str], Watcher],
 ) -> Trained:
     """Load a setting's subject and train its bank to the declared size, or to `shadows` models.
 
@@ -68,20 +70,14 @@ def train_setting(
         shadows = _MINIATURE_BLOCKS * design.block
     size = membership_size(setting.subject, setting.tier, design, shadows)
     declared = membership_size(setting.subject, setting.tier, design, None)
-    bank = train_shadows(
-        subject,
-        design.block * (size.references + size.targets),
-        folder=folder,
-        device=device or ("cuda" if setting.tier == "gpu" else "cpu"),
-        progress=progress,
-    )
-    assert bank.fill is not None
+    workshop = Workshop(folder, device or ("cuda" if setting.tier == "gpu" else "cpu"), watch)
+    bank = workshop.bank(subject, design.block * (size.references + size.targets))
     enough = size.references >= declared.references and size.targets >= declared.targets
     return Trained(
         setting,
         subject,
         bank,
-        bank.fill,
+        workshop,
         design.block * size.references,
         decides=enough and not in_miniature,
     )

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from benchsuite.data import sources
 from benchsuite.data.dataset import Dataset
 from benchsuite.model_identity import model_identity
-from benchsuite.models import cnn32, mlp
+from benchsuite.models import cnn32, mlp, resnet9
 from benchsuite.models import digits_cnn as small_cnn
-from benchsuite.training import ModelFactory, Recipe, template
+from benchsuite.training import Augmentation, ModelFactory, Recipe, template
 
 _MINIATURE = 60
 
@@ -185,6 +185,33 @@ def mnist_cnn32() -> Subject:
     )
 
 
+def cifar10_resnet9() -> Subject:
+    """CIFAR-10 and ffcv's ResNet-9 on 50 % subsets: the pipeline that the onion paper cites.
+
+    Kept of ffcv's recipe: epochs, batch, momentum, weight decay, shift and mirror image, and the
+    learning rate 0.5, there the peak of a triangle after 5 epochs, here where a cosine begins.
+    Left out: normalised inputs, cutout, label smoothing, half precision, test-time mirror images.
+    """
+    return _on_cifar("cifar10", 10)
+
+
+def cifar100_resnet9() -> Subject:
+    """CIFAR-100 with the network and the recipe of `cifar10_resnet9`."""
+    return _on_cifar("cifar100", 100)
+
+
+def _on_cifar(name: str, classes: int) -> Subject:
+    pool, test = sources.load(name)
+    recipe = Recipe(
+        epochs=24,
+        batch_size=512,
+        learning_rate=0.5,
+        weight_decay=5e-4,
+        augmentation=Augmentation(shift=2, flip=True),
+    )
+    return Subject(f"{name}-resnet9", pool, test, partial(resnet9, 3, 32, classes), recipe)
+
+
 def miniature(subject: Subject) -> Subject:
     """The subject cut down until a CPU can run its path: at most 60 examples, one epoch.
 
@@ -221,6 +248,8 @@ BUILT_IN: dict[str, str] = {
     "digits-cnn": "benchsuite.subject:digits_cnn",
     "digits-tiny": "benchsuite.subject:digits_tiny",
     "mnist-cnn32": "benchsuite.subject:mnist_cnn32",
+    "cifar10-resnet9": "benchsuite.subject:cifar10_resnet9",
+    "cifar100-resnet9": "benchsuite.subject:cifar100_resnet9",
 }
 
 

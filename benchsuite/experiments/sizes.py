@@ -18,8 +18,13 @@ MEMBERSHIP_SIZES = {
     "cpu": MembershipSize(16, 16),
     "digits-cnn/cpu": MembershipSize(8, 8),
     "gpu": MembershipSize(9, 16),
+    "cifar10-resnet9/gpu": MembershipSize(4, 4),
+    "cifar100-resnet9/gpu": MembershipSize(4, 4),
 }
-"""By tier or "subject/tier". The gpu tier's 25 blocks of 80 are the paper's 2,000 models."""
+"""By tier or "subject/tier". The gpu tier's 25 blocks of 80 are the paper's 2,000 models.
+
+A ResNet-9 is trained in 8 blocks of 64, 512 models, where the onion paper has 200,000.
+"""
 
 
 def membership_size(
@@ -44,3 +49,35 @@ def membership_size(
         )
     targets = max(1, blocks * declared.targets // (declared.references + declared.targets))
     return MembershipSize(blocks - targets, targets)
+
+
+@dataclass(frozen=True)
+class OnionSize:
+    """How large the onion's worlds are.
+
+    Attributes:
+        blocks: of models in each retrained world, and of the base bank that it is compared with.
+        local_blocks: of models in each world that lacks one target's neighbours.
+        targets: whose neighbours are removed, in each group.
+        neighbours: removed of each target: even, for half of a pool must be a whole number. The
+            paper's 25 are 26 here.
+        rounds: of iterative peeling.
+        round_blocks: of models that choose what a round of peeling removes.
+        fpr: at which a TPR is read.
+    """
+
+    blocks: int
+    local_blocks: int
+    targets: int
+    neighbours: int
+    rounds: int
+    round_blocks: int
+    fpr: float
+
+
+ONION_SIZES = {
+    "smoke": OnionSize(2, 1, 2, 4, 2, 1, 0.05),
+    "cpu": OnionSize(8, 2, 6, 26, 3, 4, 1e-3),
+    "gpu": OnionSize(4, 4, 10, 26, 50, 1, 1e-4),
+}
+"""By tier. The rest of a base bank chooses the layer."""

@@ -2,5 +2,6 @@
 
 from benchsuite.models.cnn import cnn32, digits_cnn
 from benchsuite.models.mlp import mlp
+from benchsuite.models.resnet import resnet9
 
-__all__ = ["cnn32", "digits_cnn", "mlp"]
+__all__ = ["cnn32", "digits_cnn", "mlp", "resnet9"]

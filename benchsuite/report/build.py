@@ -184,12 +184,11 @@ def _origin(results: Sequence[Result]) -> dict[str, str]:
     times = sorted(
         str(result.provenance.get("time", ""))[:16].replace("T", " ") for result in results
     )
-    banks: dict[str, tuple[float, int, int]] = {}
+    banks: dict[str, list[float]] = {}
     for result in results:
         # Claims that share a bank each report what it cost in their run: counted once.
-        bank = json.dumps(result.provenance.get("bank", result.group), sort_keys=True)
-        cost = (result.train_seconds, result.models_trained, result.models_reused)
-        banks[bank] = max(cost, banks.get(bank, (0.0, 0, 0)))
+        for key, cost in result.provenance.get("banks", {}).items():
+            banks[key] = max(cost, banks.get(key, [0.0, 0, 0]))
     seconds, trained = (math.fsum(cost[k] for cost in banks.values()) for k in (0, 1))
     facts = {
         "Recorded": times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}",

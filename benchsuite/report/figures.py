@@ -6,7 +6,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from benchsuite.report import attack_figures, canvas, svg
+from benchsuite.report import attack_figures, canvas, onion_figures, onion_pictures, svg
 from benchsuite.report.drawing import LINES, Arrays, Drawing, numbers, texts
 from benchsuite.report.wording import number, percent
 
@@ -169,4 +169,6 @@ _KINDS: dict[str, Callable[[Arrays, str], Drawing]] = {
     "exposure-by-memorization": _exposure,
     "sample-complexity": _sample_complexity,
     "hellinger-memorization": _hellinger,
+    **onion_figures.KINDS,
+    **onion_pictures.KINDS,
 }

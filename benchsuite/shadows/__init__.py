@@ -2,16 +2,20 @@
 
 from benchsuite.shadows.bank import Fill, ShadowBank
 from benchsuite.shadows.columns import COLUMNS
+from benchsuite.shadows.design import Balanced, Design, Tied
 from benchsuite.shadows.execution import Execution
 from benchsuite.shadows.fill import Progress, train_shadows
 from benchsuite.shadows.shards import BankError
 
 __all__ = [
     "COLUMNS",
+    "Balanced",
     "BankError",
+    "Design",
     "Execution",
     "Fill",
     "Progress",
     "ShadowBank",
+    "Tied",
     "train_shadows",
 ]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchsuite.shadows import columns
-from benchsuite.shadows.design import Balanced
+from benchsuite.shadows.design import Design, design_of
 from benchsuite.shadows.execution import Execution
 from benchsuite.shadows.shards import (
     BankError,
@@ -103,13 +103,19 @@ class ShadowBank:
 
     @classmethod
     def for_subject(
-        cls, root: Path, subject: Subject, design: Balanced, execution: Execution
+        cls, root: Path, subject: Subject, design: Design, execution: Execution
     ) -> "ShadowBank":
         """Open the subject's bank below `root`, or make an empty one with this execution.
 
         Raises:
+            ValueError: the design is over another number of examples than the subject's pool has.
             BankError: the folder cannot be written, or holds a bank of another manifest.
         """
+        if design.examples != len(subject.pool):
+            raise ValueError(
+                f"design is over {design.examples} examples, but the pool of {subject.name} has "
+                f"{len(subject.pool)}: make it over len(subject.pool)"
+            )
         identity = {
             "subject": subject.identity(),
             "design": design.identity(),
@@ -160,10 +166,9 @@ class ShadowBank:
         return Execution(**self.manifest["execution"])
 
     @property
-    def design(self) -> Balanced:
+    def design(self) -> Design:
         """Who is IN, as a rule; `membership` has it as it was when the models were trained."""
-        identity = self.manifest["identity"]["design"]
-        return Balanced(identity["examples"], identity["share"], identity["seed"])
+        return design_of(self.manifest["identity"]["design"])
 
     @property
     def models(self) -> int:

@@ -1,8 +1,10 @@
 """Designs: which examples each shadow model trains on; rows never change as a bank grows."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,8 @@ _KEYS_AT_ONCE = 2**22  # 32 MB
 _VERSION = 1  # of what a seed draws
 
 UInt64s = NDArray[np.uint64]
-Identity = dict[str, str | int | float]
+Identity = dict[str, str | int | float | list[list[int]]]
+Twins = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,9 @@ class Balanced:
 
     def __post_init__(self) -> None:
         _check_examples(self.examples)
-        if not 0 < self.share < 1:
-            raise ValueError(
-                f"share is {self.share}, expected a fraction above 0 and below 1, so that each"
-                " example is IN for some models and OUT for others"
-            )
+        _check_share(self.share)
+        _check_seed(self.seed)
         fraction = self._fraction
-        if abs(float(fraction) - self.share) > 1e-12:
-            raise ValueError(
-                f"share is {self.share}, expected a fraction with a denominator up to"
-                f" {_LARGEST_DENOMINATOR}: the nearest is {fraction}"
-            )
         extra = self.examples % fraction.denominator
         if extra:
             raise ValueError(
@@ -67,8 +62,6 @@ class Balanced:
                 f" it is not a whole number; drop {extra} example{'s' if extra > 1 else ''} or take"
                 " another share"
             )
-        if not isinstance(self.seed, int | np.integer) or not 0 <= self.seed < 2**64:
-            raise ValueError(f"seed is {self.seed}, expected an integer from 0 to 2^64 - 1")
 
     @property
     def block(self) -> int:
@@ -102,7 +95,7 @@ class Balanced:
 
     @property
     def _fraction(self) -> Fraction:
-        return Fraction(self.share).limit_denominator(_LARGEST_DENOMINATOR)
+        return _fraction_of(self.share)
 
     def _draw(self, index: int) -> Bools:
         """Draw random columns with the right sums, then move ones between rows to right theirs."""
@@ -134,9 +127,169 @@ class Balanced:
         return rows
 
 
+@dataclass(frozen=True)
+class Tied:
+    """Pairs of examples share a column: a twin is IN exactly when the other is.
+
+    For duplicates in step, where a model has both copies of an example or neither (Carlini et al.
+    2022, The Privacy Onion Effect, Sec. 6).
+
+    Two balanced designs make it up: one over the pairs, each as one example, and one over the
+    singles, the examples without a twin. So each row has exactly 2 x share x pairs + share x
+    singles ones, and what `Balanced` says of blocks and of growth holds here. The pairs are drawn
+    with the seed itself, the singles with its highest bit flipped: a Philox key of their own, hence
+    an independent stream, and one that no seed below 2^63 has for its pairs.
+
+    Args:
+        examples: size of the pool, at least 2.
+        twins: pairs of indices of the pool, each index in one pair at most; neither the order of
+            pairs nor the order in a pair matters.
+        share: as for `Balanced`.
+        seed: as for `Balanced`.
+
+    Raises:
+        ValueError: no pairs; a pair that is not two different indices of the pool; an index in two
+            pairs; a share or seed that `Balanced` refuses; or share x pairs or share x singles is
+            not whole.
+    """
+
+    examples: int
+    twins: Twins
+    share: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_examples(self.examples)
+        object.__setattr__(self, "twins", _checked_twins(self.twins, self.examples))
+        _check_share(self.share)
+        _check_seed(self.seed)
+        _ = self._pairs, self._singles  # each refuses what it cannot balance
+
+    @property
+    def block(self) -> int:
+        """Rows per block."""
+        return self._pairs.block
+
+    def rows(self, first: int, last: int) -> Bools:
+        """Membership of models first, first + 1, ..., last - 1: bool [last - first, examples].
+
+        Raises:
+            ValueError: unless 0 <= first <= last.
+        """
+        of_pairs, singles = self._pairs.rows(first, last), self._singles
+        rows = np.empty((last - first, self.examples), dtype=np.bool_)
+        rows[:, np.array(self.twins)] = of_pairs[:, :, None]
+        if singles is not None:
+            alone = np.setdiff1d(np.arange(self.examples), self.twins)
+            rows[:, alone] = singles.rows(first, last)
+        return rows
+
+    def identity(self) -> Identity:
+        """What determines the rows, for hashing; ready for JSON."""
+        return {
+            "design": "tied",
+            "version": _VERSION,
+            "examples": int(self.examples),
+            "twins": [list(pair) for pair in self.twins],
+            "share": float(self.share),
+            "seed": int(self.seed),
+        }
+
+    @property
+    def _pairs(self) -> Balanced:
+        return self._part("pairs of twins", len(self.twins), int(self.seed))
+
+    @property
+    def _singles(self) -> Balanced | None:
+        singles = int(self.examples) - 2 * len(self.twins)
+        if singles == 0:
+            return None
+        return self._part("examples without a twin", singles, int(self.seed) ^ 2**63)
+
+    def _part(self, name: str, size: int, seed: int) -> Balanced:
+        try:
+            return Balanced(size, self.share, seed)
+        except ValueError as error:
+            raise ValueError(f"the {name} are balanced on their own: {error}") from None
+
+
+Design = Balanced | Tied
+"""Who is IN, as a rule."""
+
+_DESIGNS: dict[str, Callable[..., Design]] = {"balanced": Balanced, "tied": Tied}
+
+
+def design_of(identity: Mapping[str, Any]) -> Design:
+    """Rebuild the design that has this identity, be it from `identity()` or from JSON.
+
+    Raises:
+        ValueError: it is of no design that is known here.
+    """
+    name = identity["design"]
+    if name not in _DESIGNS:
+        raise ValueError(
+            f"identity is of the design {name!r}, expected one of {', '.join(_DESIGNS)}: it is of"
+            " another version of benchsuite"
+        )
+    given = {key: each for key, each in identity.items() if key not in ("design", "version")}
+    return _DESIGNS[name](**given)
+
+
+def _fraction_of(share: float) -> Fraction:
+    return Fraction(share).limit_denominator(_LARGEST_DENOMINATOR)
+
+
 def _check_examples(examples: int) -> None:
     if not isinstance(examples, int | np.integer) or examples < 2:
         raise ValueError(f"examples is {examples}, expected an integer, a pool of at least 2")
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share < 1:
+        raise ValueError(
+            f"share is {share}, expected a fraction above 0 and below 1, so that each example is IN"
+            " for some models and OUT for others"
+        )
+    fraction = _fraction_of(share)
+    if abs(float(fraction) - share) > 1e-12:
+        raise ValueError(
+            f"share is {share}, expected a fraction with a denominator up to"
+            f" {_LARGEST_DENOMINATOR}: the nearest is {fraction}"
+        )
+
+
+def _check_seed(seed: int) -> None:
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+        raise ValueError(f"seed is {seed}, expected an integer from 0 to 2^64 - 1")
+
+
+def _checked_twins(twins: Sequence[Sequence[int]], examples: int) -> Twins:
+    """The same pairs in one order, so that one relation has one identity."""
+    if len(twins) == 0:
+        raise ValueError(
+            "twins is empty, expected at least one pair: use Balanced where no examples are tied"
+        )
+    known: set[int] = set()
+    for pair in twins:
+        if np.shape(pair) != (2,) or not all(isinstance(i, int | np.integer) for i in pair):
+            raise ValueError(f"twins holds {pair!r}, expected pairs of indices of the pool")
+        for index in pair:
+            if not 0 <= index < examples:
+                raise ValueError(
+                    f"twins holds {index}, expected indices of the pool, from 0 to {examples - 1}"
+                )
+        if pair[0] == pair[1]:
+            raise ValueError(
+                f"twins pairs example {pair[0]} with itself, expected two different examples"
+            )
+        again = known.intersection(pair)
+        if again:
+            raise ValueError(
+                f"twins holds example {min(again)} in two pairs, expected each in one at most"
+            )
+        known.update(pair)
+    ordered = (sorted((int(one), int(other))) for one, other in twins)
+    return tuple(sorted((low, high) for low, high in ordered))
 
 
 def _check_range(first: int, last: int) -> None:

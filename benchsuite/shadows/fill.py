@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchsuite.data.dataset import Dataset
 from benchsuite.shadows.bank import Fill, ShadowBank
 from benchsuite.shadows.columns import COLUMNS, probes_of, values_of
-from benchsuite.shadows.design import Balanced
+from benchsuite.shadows.design import Balanced, Design
 from benchsuite.shadows.execution import check_device, cores, exact_on_cuda, execution_for
 from benchsuite.shadows.shards import (
     BankError,
@@ -47,11 +47,12 @@ def train_shadows(
     folder: str | Path = ".banks",
     columns: Sequence[str] = COLUMNS,
     probes: Mapping[str, Dataset] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
+    design: Design | None = None,
     device: str | None = None,
     progress: Progress | None = None,
 ) -> ShadowBank:
-    """Train `models` shadow models of a subject, each on its own balanced subset, into a bank.
+    """Train `models` shadow models of a subject, each on its own subset, into a bank.
 
     Models that the bank below `folder` already holds are not trained again, whoever trained them;
     a call that was killed goes on where it was. Several processes may run the same call at once.
@@ -67,7 +68,8 @@ def train_shadows(
         columns: what to write down, as "probe.what": see `ShadowBank.column`.
         probes: further examples to ask the models about, by name, beside the subject's own, "pool"
             and "test".
-        seed: of initial weights, order of batches and subsets.
+        seed: of initial weights, order of batches and subsets; None takes the design's, or 0.
+        design: who is IN; None is `Balanced`. Given, its share and seed hold, not the subject's.
         device: to train on; None takes the bank's own, or for a new bank CUDA where there is one.
         progress: told how far it is.
 
@@ -76,12 +78,15 @@ def train_shadows(
 
     Raises:
         ValueError: `models` is no int or no multiple of the block, an unknown column, probe or
-            device, a design that cannot be balanced, or models whose outputs are not finite:
-            nothing is written of those.
+            device, a design that cannot be balanced, is not over the subject's pool or has another
+            seed than `seed`, or models whose outputs are not finite: nothing is written of those.
         BankError: the bank cannot be written, holds files that are not its own or columns of
             another probe, or was made by another manifest or on another device.
     """
-    design = Balanced(len(subject.pool), subject.share, seed)
+    if design is None:
+        design = Balanced(len(subject.pool), subject.share, 0 if seed is None else seed)
+    elif seed not in (None, design.seed):
+        raise ValueError(f"seed={seed!r}, but the design's is {design.seed}: leave seed out")
     if not isinstance(models, Integral):
         raise ValueError(f"models={models!r} must be an int, a multiple of {design.block}")
     if models < 1 or models % design.block:
@@ -224,8 +229,7 @@ class _Filler:
     def _train(self, first: int) -> Weights:
         block, stack = self._block, self._bank.execution.stack
         rows = self._bank.design.rows(first, first + block)
-        pool = self._subject.pool
-        validation = self._subject.validation
+        pool, validation = self._subject.pool, self._subject.validation
         job = TrainingJob(
             self._subject.model,
             self._subject.recipe,
@@ -256,12 +260,8 @@ class _Filler:
         outputs: dict[str, NDArray[Any]] = {}
         for probe in sorted({column.partition(".")[0] for column in columns}):
             self._go_on()
-            said = logits(
-                self._subject.model,
-                weights,
-                self._inputs[probe],
-                self._bank.execution.strategy,
-            )
+            strategy = self._bank.execution.strategy
+            said = logits(self._subject.model, weights, self._inputs[probe], strategy)
             values = said.float().cpu().numpy()
             if not np.isfinite(values).all():
                 model = first + int(np.argmin(np.isfinite(values).all(axis=(1, 2))))

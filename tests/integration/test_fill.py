@@ -13,7 +13,7 @@ from torch import nn
 from benchsuite.data import Dataset, sources
 from benchsuite.models import cnn32, digits_cnn, mlp
 from benchsuite.provenance import provenance
-from benchsuite.shadows import BankError, ShadowBank, fill, shards
+from benchsuite.shadows import Balanced, BankError, ShadowBank, Tied, fill, shards
 from benchsuite.shadows import train_shadows as on_any_device
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe
@@ -36,6 +36,7 @@ def with_dropout():
     )
 
 
+TIED = Tied(60, ((0, 59), (7, 3)), seed=5)
 LOOPED = replace(SUBJECT, name="looped", model=with_dropout, recipe=Recipe(epochs=1))
 
 
@@ -79,6 +80,48 @@ def test_models_learn_what_they_are_in_for(tmp_path):
     assert 0.3 < correct[~membership].mean() < 0.95
     confidence = bank.column("pool", "confidence")
     assert confidence[membership].mean() > confidence[~membership].mean() + 1
+
+
+# ---- designs ----
+
+
+def test_a_tied_bank_is_opened_with_its_design(tmp_path):
+    made = train_shadows(SUBJECT, 64, folder=tmp_path, design=TIED)
+    bank = ShadowBank.open(made.folder)
+    assert bank.design == TIED
+    np.testing.assert_array_equal(bank.membership, TIED.rows(0, 64))
+    assert bank.models == 64
+    again = train_shadows(SUBJECT, 64, folder=tmp_path, design=TIED, seed=5)
+    assert (again.folder, again.fill.models_trained) == (made.folder, 0)
+
+
+def test_a_design_decides_what_each_model_trains_on_and_its_seed(tmp_path, monkeypatch):
+    jobs, train = [], fill.train
+
+    def watched(job, strategy):
+        jobs.append(job)
+        return train(job, strategy)
+
+    monkeypatch.setattr(fill, "train", watched)
+    train_shadows(SUBJECT, 64, folder=tmp_path, design=TIED)
+    rows = TIED.rows(0, 64)
+    assert {job.seed for job in jobs} == {5}
+    assert sum(len(job.models) for job in jobs) == 64
+    for job in jobs:
+        for model, subset in zip(job.models, job.subsets, strict=True):
+            np.testing.assert_array_equal(subset, np.flatnonzero(rows[model]))
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_balanced_design_is_the_one_of_its_seed(tmp_path, seed):
+    folder = train_shadows(SUBJECT, 64, folder=tmp_path, seed=seed).folder
+    given = train_shadows(SUBJECT, 64, folder=tmp_path, design=Balanced(60, seed=seed))
+    assert (given.folder, given.fill.models_trained) == (folder, 0)
+
+
+def test_no_seed_is_seed_0(tmp_path):
+    bank = train_shadows(SUBJECT, 64, folder=tmp_path)
+    assert bank.design == Balanced(60, seed=0)
 
 
 # ---- columns ----
@@ -261,6 +304,8 @@ def test_another_probe_of_the_same_name_is_refused(tmp_path):
         ),
         ({"device": "abacus"}, "device='abacus' cannot be used here"),
         ({"seed": -1}, "seed is -1, expected an integer from 0"),
+        ({"design": TIED, "seed": 0}, "seed=0, but the design's is 5: leave seed out"),
+        ({"design": Balanced(40)}, "design is over 40 examples, but the pool of tiny has 60"),
     ],
 )
 def test_bad_arguments_are_named_and_leave_nothing(tmp_path, arguments, message):

@@ -10,7 +10,7 @@ from benchsuite.data import sources
 from benchsuite.models import mlp
 from benchsuite.shadows import BankError, Execution, ShadowBank
 from benchsuite.shadows import train_shadows as on_any_device
-from benchsuite.shadows.design import Balanced
+from benchsuite.shadows.design import Balanced, Tied
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe
 
@@ -100,12 +100,15 @@ def test_each_part_of_the_identity_has_a_bank_of_its_own(made):
         (replace(SUBJECT, model=partial(mlp, 64, 5, 10)), Balanced(60)),
         (SUBJECT, Balanced(60, seed=1)),
         (replace(SUBJECT, share=0.25), Balanced(60, 0.25)),
+        (SUBJECT, Tied(60, ((0, 1), (2, 3)))),
+        (SUBJECT, Tied(60, ((0, 2), (1, 3)))),
     ):
         bank = ShadowBank.for_subject(made.folder.parent, subject, design, execution)
         assert bank.folder != made.folder
         assert bank.models == 0
+        assert bank.design == design
         keys.add(bank.key)
-    assert len(keys) == 6
+    assert len(keys) == 8
 
 
 def test_an_empty_bank_says_so(tmp_path):
@@ -166,6 +169,15 @@ def test_a_changed_manifest_is_refused(copied, changes):
     change_manifest(copied, **changes)
     with pytest.raises(BankError, match=r"manifest\.json was changed: its key does not match"):
         ShadowBank.open(copied)
+
+
+@pytest.mark.parametrize("design", [Balanced(40), Tied(62, ((0, 1), (2, 3)))])
+def test_a_design_over_another_pool_is_refused(tmp_path, design):
+    execution = Execution("stacked", 32, 1, "float32", "cpu")
+    message = rf"design is over {design.examples} examples, but the pool of tiny has 60"
+    with pytest.raises(ValueError, match=message):
+        ShadowBank.for_subject(tmp_path, SUBJECT, design, execution)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("missing", ["key", "identity", "execution"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchsuite.shadows import design
-from benchsuite.shadows.design import Balanced
+from benchsuite.shadows.design import Balanced, Tied, design_of
 
 SHARES = {0.5: 2, 0.7: 10, 0.25: 4, 1 / 3: 3, 0.9: 10, 0.02: 50}  # and their denominators
 
@@ -23,6 +23,15 @@ def designs(draw, least=2, most=300):
     denominator = SHARES[share]
     factor = draw(st.integers(max(1, -(-least // denominator)), most // denominator))
     return Balanced(factor * denominator, share, draw(seeds))
+
+
+@st.composite
+def tied_designs(draw):
+    share = draw(shares)
+    pairs, singles = (SHARES[share] * draw(st.integers(1, 3)) for _ in range(2))
+    examples = 2 * pairs + singles
+    order = draw(st.permutations(range(examples)))[: 2 * pairs]
+    return Tied(examples, tuple(zip(order[::2], order[1::2], strict=True)), share, draw(seeds))
 
 
 @quick
@@ -162,3 +171,156 @@ def test_bad_designs_are_named(arguments, message):
 def test_bad_ranges_are_named(first, last):
     with pytest.raises(ValueError, match=rf"rows\({first}, {last}\).*0 <= first <= last"):
         Balanced(20).rows(first, last)
+
+
+# ---- twins ----
+
+
+@quick
+@given(tied_designs())
+def test_twins_share_a_column_of_a_design_as_balanced_as_any(tied):
+    exact = Fraction(tied.share).limit_denominator(100)
+    rows = tied.rows(0, 2 * tied.block)
+    one, other = np.array(tied.twins).T
+    assert rows.dtype == np.bool_
+    np.testing.assert_array_equal(rows[:, one], rows[:, other])
+    assert set(rows.sum(axis=1)) == {exact * tied.examples}
+    assert set(rows[:, one].sum(axis=1)) == {exact * len(tied.twins)}
+    assert tied.block == Balanced(300, tied.share).block
+    for block in np.split(rows, 2):
+        assert set(block.sum(axis=0)) == {exact * tied.block}
+
+
+@quick
+@given(tied_designs(), st.lists(st.integers(0, 200), min_size=2, max_size=2))
+def test_any_range_of_tied_models_is_a_part_of_the_whole(tied, ends):
+    first, last = sorted(ends)
+    np.testing.assert_array_equal(tied.rows(first, last), tied.rows(0, 200)[first:last])
+
+
+def steps_of_two(pairs):
+    return tuple((2 * i, 2 * i + 1) for i in range(pairs))
+
+
+def test_only_twins_share_a_column():
+    rows = Tied(90, steps_of_two(30), seed=4).rows(0, 64)
+    equal = (rows[:, :, None] == rows[:, None, :]).all(axis=0)
+    assert {(int(i), int(j)) for i, j in np.argwhere(np.triu(equal, 1))} == set(steps_of_two(30))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.7])
+def test_a_pair_and_a_single_are_in_together_as_often_as_independent_ones(share):
+    tied, blocks = Tied(90, steps_of_two(30), share, seed=6), 60
+    size, ones = tied.block, round(share * tied.block)
+    rows = tied.rows(0, blocks * size).astype(float)
+    together = rows[:, :60:2].T @ rows[:, 60:]
+    # Equal streams would draw pair i and single i alike: these two parts are of equal size.
+    variance = blocks * ones * share * (1 - share) * (size - ones) / (size - 1)
+    z = (together - len(rows) * share**2) / np.sqrt(variance)
+    assert together.mean() == pytest.approx(len(rows) * share**2)
+    assert z.std() == pytest.approx(1, abs=0.1)
+    assert np.abs(z).max() < 5
+
+
+def test_a_pool_may_be_twins_alone():
+    rows = Tied(40, steps_of_two(20), seed=9).rows(3, 70)
+    np.testing.assert_array_equal(rows[:, ::2], rows[:, 1::2])
+    np.testing.assert_array_equal(rows[:, ::2], Balanced(20, seed=9).rows(3, 70))
+
+
+@pytest.mark.parametrize("seed", [0, 2**63, 2**64 - 1, np.int64(7)])
+def test_every_seed_has_singles_of_its_own(seed):
+    rows = Tied(60, steps_of_two(20), seed=seed).rows(0, 64)
+    assert (rows[:, 40:] != Balanced(20, seed=int(seed)).rows(0, 64)).any()
+
+
+def test_rows_of_twins_are_those_that_banks_were_trained_on():
+    # A failure means that every tied bank's membership changes: raise the version in `identity`.
+    packed = np.packbits(Tied(100, ((3, 90), (91, 2)), seed=7).rows(60, 80)).tobytes()
+    assert hashlib.sha256(packed).hexdigest()[:16] == "418969e04ee2dba0"
+
+
+def test_the_order_of_twins_does_not_matter():
+    tied = Tied(20, ((1, 4), (7, 9)))
+    assert Tied(np.int64(20), np.array([[9, 7], [4, 1]]), np.float64(0.5), np.int64(0)) == tied
+    assert hash(Tied(20, [[7, 9], [4, 1]])) == hash(tied)
+
+
+@quick
+@given(designs() | tied_designs())
+def test_a_design_is_rebuilt_from_its_identity(made):
+    identity = made.identity()
+    assert design_of(identity) == made
+    again = json.loads(json.dumps(identity))
+    assert again == identity
+    assert design_of(again) == made
+
+
+def test_identities_of_tied_designs_tell_them_apart():
+    some = [
+        Balanced(20),
+        Tied(20, ((0, 1), (2, 3))),
+        Tied(20, ((0, 2), (1, 3))),
+        Tied(20, ((0, 1), (2, 3)), seed=1),
+        Tied(24, ((0, 1), (2, 3))),
+        Tied(24, ((0, 1), (2, 3), (4, 5), (6, 7)), 0.25),
+        Tied(24, ((0, 1), (2, 3), (4, 5), (6, 7)), 0.5),
+    ]
+    assert len({json.dumps(each.identity(), sort_keys=True) for each in some}) == len(some)
+
+
+def test_the_identity_of_a_balanced_design_is_in_the_keys_of_banks():
+    assert json.dumps(Balanced(60, 0.7, 3).identity(), sort_keys=True) == (
+        '{"design": "balanced", "examples": 60, "seed": 3, "share": 0.7, "version": 1}'
+    )
+
+
+def test_an_identity_of_an_unknown_design_is_named():
+    with pytest.raises(ValueError, match="of the design 'cyclic', expected one of balanced, tied"):
+        design_of({"design": "cyclic", "examples": 20})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"examples": 1}, "examples is 1, expected an integer, a pool of at least 2"),
+        ({"twins": ()}, "twins is empty, expected at least one pair: use Balanced"),
+        ({"twins": ((0, 20), (1, 2))}, "twins holds 20, expected indices of the pool, .*0 to 19"),
+        ({"twins": ((0, 5), (-1, 2))}, "twins holds -1, expected indices of the pool"),
+        ({"twins": ((0, 1), (5, 5))}, "twins pairs example 5 with itself"),
+        ({"twins": ((0, 1), (2, 1))}, "twins holds example 1 in two pairs"),
+        ({"twins": ((0, 1), (1, 0))}, "twins holds example 0 in two pairs"),
+        ({"twins": ((0, 1), (2, 3, 4))}, r"twins holds \(2, 3, 4\), expected pairs of indices"),
+        ({"twins": (0, 1)}, "twins holds 0, expected pairs of indices"),
+        ({"twins": ((0, 1), (2, 3.0))}, r"twins holds \(2, 3\.0\), expected pairs of indices"),
+        (
+            {"twins": ((0, 1), (2, 3), (4, 5))},
+            "the pairs of twins are balanced on their own: examples is 3, which cannot be .*drop 1",
+        ),
+        (
+            {"twins": ((0, 1),)},
+            "the pairs of twins are balanced on their own: examples is 1, expected .*at least 2",
+        ),
+        (
+            {"examples": 21},
+            "the examples without a twin are balanced on their own: examples is 17, which cannot",
+        ),
+        (
+            {"examples": 5},
+            "the examples without a twin are balanced on their own: examples is 1, expected",
+        ),
+        ({"share": 1.0}, "^share is 1.0, expected a fraction above 0 and below 1"),
+        ({"share": 0.123456}, "^share is 0.123456.*denominator up to 100"),
+        ({"seed": -1}, "^seed is -1, expected an integer from 0"),
+        ({"seed": 0.5}, "^seed is 0.5, expected an integer"),
+    ],
+)
+def test_bad_tied_designs_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Tied(**({"examples": 20, "twins": ((0, 1), (2, 3))} | arguments))
+
+
+@pytest.mark.parametrize(("first", "last"), [(-1, 5), (5, 4)])
+def test_bad_ranges_of_tied_models_are_named(first, last):
+    with pytest.raises(ValueError, match=rf"rows\({first}, {last}\).*0 <= first <= last"):
+        Tied(20, ((0, 1), (2, 3))).rows(first, last)

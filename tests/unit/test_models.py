@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchsuite.models import cnn32, digits_cnn, mlp
+from benchsuite.models import cnn32, digits_cnn, mlp, resnet9
+from benchsuite.training import why_not_stacked
 
 
 def parameters(model):
@@ -33,6 +34,8 @@ FACTORIES = [
     (functools.partial(cnn32), (1, 28, 28), 10),
     (functools.partial(cnn32, channels=3, size=32, classes=100), (3, 32, 32), 100),
     (functools.partial(cnn32, size=16, filters=4, scales=2), (1, 16, 16), 10),
+    (functools.partial(resnet9), (3, 32, 32), 10),
+    (functools.partial(resnet9, channels=1, size=12, classes=100), (1, 12, 12), 100),
 ]
 
 
@@ -132,6 +135,96 @@ def test_cnn32_takes_the_smallest_size_it_accepts_and_no_smaller():
         cnn32(size=7)
 
 
+def test_resnet9_order_of_layers():
+    convolution = ["Conv2d", "BatchNorm2d", "ReLU"]
+    model = resnet9()
+    assert layers(model) == [
+        *(*convolution, *convolution, "Residual", *convolution, "MaxPool2d", "Residual"),
+        *(*convolution, "AdaptiveMaxPool2d", "Flatten", "Linear", "Scaled"),
+    ]
+    for residual in (model[6], model[11]):
+        assert layers(residual.layers) == convolution * 2
+
+
+def test_resnet9_is_ffcvs_convolutions():
+    model = resnet9(classes=100)
+    convolutions = [each for each in model.modules() if isinstance(each, nn.Conv2d)]
+    described = [
+        (*(c.in_channels, c.out_channels), c.kernel_size[0], c.stride[0], c.padding[0])
+        for c in convolutions
+    ]
+    assert described == [
+        (3, 64, 3, 1, 1),
+        (64, 128, 5, 2, 2),
+        *[(128, 128, 3, 1, 1)] * 2,
+        (128, 256, 3, 1, 1),
+        *[(256, 256, 3, 1, 1)] * 2,
+        (256, 128, 3, 1, 0),
+    ]
+    assert all(each.bias is None for each in [*convolutions, model[-2]])
+    assert model[-2].weight.shape == (100, 128)
+
+
+def test_resnet9_adds_in_its_residuals_and_scales_its_logits():
+    torch.manual_seed(0)
+    model = resnet9(size=12).eval()
+    features = torch.randn(2, 128, 6, 6)
+    with torch.no_grad():
+        added = model[6](features) - features
+        torch.testing.assert_close(added, model[6].layers(features), atol=1e-6, rtol=0)
+        inputs = torch.rand(2, 3, 12, 12)
+        torch.testing.assert_close(model(inputs), 0.2 * model[:-1](inputs))
+    assert added.max() > 0.01
+
+
+def test_resnet9_shapes_between_its_layers():
+    outputs, shapes = torch.zeros(1, 3, 32, 32), []
+    with torch.no_grad():
+        for layer in resnet9().eval():
+            outputs = layer(outputs)
+            if not shapes or tuple(outputs.shape[1:]) != shapes[-1]:
+                shapes.append(tuple(outputs.shape[1:]))
+    assert shapes == [
+        *((64, 32, 32), (128, 16, 16), (256, 16, 16), (256, 8, 8)),
+        *((128, 6, 6), (128, 1, 1), (128,), (10,)),
+    ]
+
+
+def test_resnet9_parameters():
+    # 9 (3 64 + 2 128 128 + 128 256 + 2 256 256 + 256 128) + 25 64 128 weights of convolutions,
+    # 2 (64 + 128 + 2 128 + 256 + 2 256 + 128) of batch norm, 128 10 of the linear layer
+    assert parameters(resnet9()) == 2_270_912 + 2_688 + 1_280
+    assert parameters(resnet9(classes=100)) == 2_274_880 + 90 * 128
+
+
+def test_resnet9_costs_what_the_field_counts():
+    assert mflop_per_sample(resnet9().eval(), 3, 32, 32) == pytest.approx(1744, abs=0.5)
+
+
+def test_resnet9_is_looped_for_its_batch_norm():
+    assert why_not_stacked(resnet9()) == "layer 1 (BatchNorm2d) has no stacked form"
+
+
+def test_resnet9_depends_on_the_batch_in_training_alone():
+    torch.manual_seed(0)
+    model, inputs = resnet9(size=12), torch.rand(6, 3, 12, 12)
+    with torch.no_grad():
+        untrained = model.eval()(inputs)
+        alone, among = model.train()(inputs[:3]), model(inputs)[:3]
+        assert not torch.allclose(alone, among, atol=1e-3)
+        whole = model.eval()(inputs)
+        torch.testing.assert_close(model(inputs[:1]), whole[:1], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(untrained, whole, atol=1e-3)  # what training counted is used
+
+
+def test_resnet9_takes_the_smallest_size_it_accepts_and_no_smaller():
+    assert resnet9(size=11).eval()(torch.zeros(1, 3, 11, 11)).shape == (1, 10)
+    with pytest.raises(ValueError, match="size is 10, expected at least 11 for two halvings"):
+        resnet9(size=10)
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater"):
+        resnet9(size=11).eval()(torch.zeros(1, 3, 10, 10))
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -142,6 +235,9 @@ def test_cnn32_takes_the_smallest_size_it_accepts_and_no_smaller():
         (lambda: cnn32(channels=0), "channels is 0"),
         (lambda: cnn32(filters=0), "filters is 0"),
         (lambda: cnn32(scales=0), "scales is 0"),
+        (lambda: resnet9(channels=-3), "channels is -3"),
+        (lambda: resnet9(size=0), "size is 0"),
+        (lambda: resnet9(classes=-2), "classes is -2"),
     ],
 )
 def test_a_size_below_one_is_named(build, message):

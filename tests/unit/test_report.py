@@ -31,6 +31,7 @@ PROVENANCE = {
     "file": "claims/test_synthetic.py",
     "data": "da7a",
     "bank": "ba2c",
+    "banks": {"ba2c": [38.0, 1536, 512]},
     "accuracy": 0.964,
 }
 BINS = ("mem .1-.25", "mem .25-.5", "mem .5-.7", "mem .7-1")

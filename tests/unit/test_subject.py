@@ -16,7 +16,7 @@ from benchsuite.data import Dataset
 from benchsuite.models import mlp
 from benchsuite.shadows.design import Balanced
 from benchsuite.subject import BUILT_IN, Subject, load_subject, miniature
-from benchsuite.training import Augmentation, Recipe
+from benchsuite.training import Augmentation, Recipe, TrainingJob, logits, train
 
 
 def digits_like(n=20, classes=3, shape=(1, 4, 4), seed=0):
@@ -374,6 +374,60 @@ def test_built_in_subjects_load_by_the_same_path(name):
     assert load_subject(BUILT_IN[name]).identity() == built_in.identity()
     assert built_in.model_identity()["made_by"]
     assert BUILT_IN[name] == f"benchsuite.subject:{name.replace('-', '_')}"
+
+
+CIFAR_CLASSES = {"cifar10": 10, "cifar100": 100}
+
+
+@pytest.fixture
+def cifar(tmp_path, monkeypatch):
+    """A folder with as few examples of each CIFAR as hold every class, in a shuffled order."""
+    random = np.random.default_rng(0)
+    for stem, classes in CIFAR_CLASSES.items():
+        for split, n in (("train", 240), ("test", 120)):
+            images = random.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
+            labels = random.permutation(n) % classes
+            np.savez(tmp_path / f"{stem}_{split}{n}.npz", images=images, labels=labels)
+    monkeypatch.setenv("BENCHSUITE_DATA", str(tmp_path))
+
+
+@pytest.mark.usefixtures("cifar")
+@pytest.mark.parametrize("data", CIFAR_CLASSES)
+def test_the_cifar_subjects_are_ffcvs_network_and_recipe(data):
+    loaded = load_subject(f"{data}-resnet9")
+    assert loaded.name == f"{data}-resnet9"
+    assert BUILT_IN[loaded.name] == f"benchsuite.subject:{data}_resnet9"
+    assert (len(loaded.pool), len(loaded.test)) == (240, 120)
+    assert loaded.pool.name == loaded.test.name == data
+    assert loaded.pool.classes == CIFAR_CLASSES[data]
+    assert loaded.share == 0.5
+    assert loaded.recipe == Recipe(
+        epochs=24,
+        batch_size=512,
+        optimizer="sgd",
+        learning_rate=0.5,
+        momentum=0.9,
+        weight_decay=5e-4,
+        schedule="cosine",
+        augmentation=Augmentation(shift=2, flip=True),
+    )
+    sources = loaded.model_identity()["sources"]
+    assert list(sources) == ["benchsuite.models.mlp", "benchsuite.models.resnet"]
+
+
+@pytest.mark.usefixtures("cifar")
+@pytest.mark.parametrize("data", CIFAR_CLASSES)
+def test_a_miniature_of_cifar_is_trained_and_gives_finite_logits_of_every_class(data):
+    cut = miniature(load_subject(f"{data}-resnet9"))
+    assert (len(cut.pool), len(cut.test)) == (60, 60)
+    assert cut.pool.classes == cut.test.classes == CIFAR_CLASSES[data]
+    inputs, labels = torch.from_numpy(cut.pool.inputs()), torch.from_numpy(cut.pool.labels.copy())
+    subset = np.flatnonzero(Balanced(60, cut.share).rows(0, 1)[0])[None]
+    weights = train(TrainingJob(cut.model, cut.recipe, inputs, labels, subset, (0,), 0), "looped")
+    assert weights["1.num_batches_tracked"].tolist() == [1]
+    said = logits(cut.model, weights, inputs[:4], "looped")
+    assert said.shape == (1, 4, CIFAR_CLASSES[data])
+    assert torch.isfinite(said).all()
 
 
 def test_a_miniature_keeps_the_model_and_the_rest_of_the_recipe():

@@ -1,0 +1,176 @@
+"""One bank's models attacking each other: what an experiment on removals measures of a pool."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from benchsuite.attacks.lira import lira
+from benchsuite.attacks.privacy import advantage
+from benchsuite.shadows import ShadowBank
+from benchsuite.stats.roc import tpr_at_fpr
+from benchsuite.stats.verdict import CannotResolveError
+
+LEAST_FALSE_POSITIVES = 20
+"""Below so many allowed in a block, a TPR at that FPR is not resolved."""
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+def cross_attack(confidence: NDArray[np.floating], membership: Bools) -> Floats:
+    """LiRA's scores of every model, [models, examples]; larger says IN.
+
+    The models of each half are attacked with those of the other half as references, so that no
+    model is its own reference and all are targets.
+    """
+    models = len(confidence)
+    first, second = np.arange(models // 2), np.arange(models // 2, models)
+    scores = np.empty(confidence.shape)
+    for targets, references in ((first, second), (second, first)):
+        rows = np.concatenate([references, targets])
+        scores[targets] = lira(
+            confidence[rows],
+            membership[rows],
+            targets=np.arange(len(references), models),
+            variant="paper/online",
+        )
+    return scores
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """Models trained on subsets of one pool, and an attack on each of them.
+
+    Args:
+        confidence: scaled confidence of the true label, float [models, examples].
+        correct: whether the label is predicted, bool [models, examples].
+        membership: who was IN, bool [models, examples].
+        scores: of the attack, [models, examples]; larger says IN.
+        examples: where each example lies in the pool that the experiment began with, [examples];
+            -1 for one that it did not hold.
+        block: models in one unit of replication.
+        accuracy: held-out, mean over the models.
+    """
+
+    confidence: NDArray[np.floating]
+    correct: Bools
+    membership: Bools
+    scores: Floats
+    examples: Indices
+    block: int
+    accuracy: float
+
+    @classmethod
+    def of(cls, bank: ShadowBank, examples: Indices, rows: slice = slice(None)) -> "World":
+        """The world of these rows of a bank, each half of them attacked with the other."""
+        confidence = bank.column("pool", "confidence")[rows]
+        membership = bank.membership[rows]
+        return cls(
+            confidence,
+            bank.column("pool", "correct")[rows],
+            membership,
+            cross_attack(confidence, membership),
+            examples,
+            bank.design.block,
+            float(bank.column("test", "correct")[rows].mean()),
+        )
+
+    def __len__(self) -> int:
+        """Number of models."""
+        return len(self.membership)
+
+    def part(self, rows: slice) -> "World":
+        """Some of its models, as they were scored."""
+        return replace(
+            self,
+            confidence=self.confidence[rows],
+            correct=self.correct[rows],
+            membership=self.membership[rows],
+            scores=self.scores[rows],
+        )
+
+    def take(self, columns: Indices) -> "World":
+        """Some of its examples, by their columns."""
+        return replace(
+            self,
+            confidence=self.confidence[:, columns],
+            correct=self.correct[:, columns],
+            membership=self.membership[:, columns],
+            scores=self.scores[:, columns],
+            examples=self.examples[columns],
+        )
+
+    def at(self, examples: Iterable[int]) -> "World":
+        """Some of its examples, by where they lie in the pool that the experiment began with.
+
+        Raises:
+            KeyError: an example that this world does not hold.
+        """
+        place = {int(example): column for column, example in enumerate(self.examples)}
+        return self.take(np.array([place[int(each)] for each in examples], dtype=np.intp))
+
+    def blocks(self, models: int | None = None) -> Iterator["World"]:
+        """Its models in disjoint parts of `models`, one block unless given; a rest is left out."""
+        size = models or self.block
+        for first in range(0, len(self) - size + 1, size):
+            yield self.part(slice(first, first + size))
+
+    @cached_property
+    def advantage(self) -> Floats:
+        """TPR less FPR of the decision "score above 0", over all its models, [examples]."""
+        return advantage(self.scores, self.membership)
+
+    def tpr(self, fpr: float) -> float:
+        """TPR at an FPR, all scores pooled.
+
+        Raises:
+            CannotResolveError: so few non-members that this FPR allows fewer than
+                `LEAST_FALSE_POSITIVES` of them to be accused.
+        """
+        non_members = int((~self.membership).sum())
+        if non_members * fpr < LEAST_FALSE_POSITIVES:
+            raise CannotResolveError(
+                f"{non_members:,} non-members allow {non_members * fpr:.1f} false positives at "
+                f"an FPR of {fpr:g}, and {LEAST_FALSE_POSITIVES} are the least: this needs more "
+                "models or more examples"
+            )
+        return float(tpr_at_fpr(self.scores, self.membership, fpr).tpr)
+
+    def log_tpr(self, fpr: float) -> float:
+        """Logarithm of `tpr`, of which half a member is the least."""
+        return float(np.log(max(self.tpr(fpr), 0.5 / int(self.membership.sum()))))
+
+
+def rightness(world: World) -> NDArray[np.float32]:
+    """How surely the attack is right about each example and model, from 0 to 1.
+
+    LiRA's score is a log-likelihood ratio, so its logistic function is the probability of IN at
+    even odds. In place of right or wrong, as the paper counts, it ranks neighbours with less noise.
+    """
+    right: NDArray[np.float32] = expit(
+        np.where(world.membership, world.scores, -world.scores)
+    ).astype(np.float32)
+    return right
+
+
+def pooled_advantage(worlds: Mapping[int, World], unit: int, units: int) -> float:
+    """TPR less FPR at score 0 over one of `units` parts of the models of several targets.
+
+    Args:
+        worlds: by target, the world that it is attacked in.
+        unit: counted from 0.
+        units: parts that each world's models are dealt into.
+    """
+    said, inside = [], []
+    for target, world in worlds.items():
+        size = len(world) // units
+        part = world.part(slice(unit * size, (unit + 1) * size)).at([target])
+        said.append(part.scores.ravel() > 0)
+        inside.append(part.membership.ravel())
+    accused, members = np.concatenate(said), np.concatenate(inside)
+    return float(accused[members].mean() - accused[~members].mean())

@@ -1,0 +1,85 @@
+"""Where a setting's banks are trained: each once, with its cost noted for whoever uses it."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from benchsuite.data.dataset import Dataset
+from benchsuite.shadows import Fill, ShadowBank, train_shadows
+from benchsuite.shadows.columns import COLUMNS
+from benchsuite.shadows.design import Balanced, Design
+from benchsuite.subject import Subject
+
+
+class Watcher(Protocol):
+    """Is told how far one bank is."""
+
+    def __call__(self, done: int, total: int, trained: int, seconds: float) -> None:
+        """See `benchsuite.shadows.Progress`."""
+
+    def finish(self, fill: Fill) -> None:
+        """Training has ended."""
+
+
+class Workshop:
+    """Trains banks below one folder, on one device.
+
+    Args:
+        folder: where banks lie.
+        device: to train on.
+        watch: makes the watcher of one bank, from its subject's name.
+    """
+
+    def __init__(self, folder: str | Path, device: str, watch: Callable[[str], Watcher]) -> None:
+        self._folder = folder
+        self._device = device
+        self._watch = watch
+        self._banks: dict[str, ShadowBank] = {}
+        self._noted: list[ShadowBank] | None = None
+
+    def bank(
+        self,
+        subject: Subject,
+        models: int,
+        *,
+        columns: Sequence[str] = COLUMNS,
+        probes: Mapping[str, Dataset] | None = None,
+        design: Design | None = None,
+    ) -> ShadowBank:
+        """The subject's bank of so many models, trained as far as it lacks them; once a session.
+
+        Raises:
+            ValueError, BankError: as `train_shadows`.
+        """
+        chosen = Balanced(len(subject.pool), subject.share) if design is None else design
+        asked = (subject.name, subject.identity(), chosen.identity(), models, sorted(columns))
+        key = json.dumps(asked, sort_keys=True)
+        if key not in self._banks:
+            watcher = self._watch(subject.name)
+            bank = train_shadows(
+                subject,
+                models,
+                folder=self._folder,
+                columns=columns,
+                probes=probes,
+                design=chosen,
+                device=self._device,
+                progress=watcher,
+            )
+            assert bank.fill is not None
+            watcher.finish(bank.fill)
+            self._banks[key] = bank
+        if self._noted is not None:
+            self._noted.append(self._banks[key])
+        return self._banks[key]
+
+    @contextmanager
+    def noting(self) -> Iterator[list[ShadowBank]]:
+        """Add each bank that is asked for within to the list that it yields."""
+        self._noted = []
+        try:
+            yield self._noted
+        finally:
+            self._noted = None
