@@ -244,7 +244,7 @@ def svm(trained: Trained) -> SvmOnion:
 
 
 def _onion_of(trained: Trained) -> tuple[Subject, ShadowBank, OnionSize, Workshop]:
-    size = ONION_SIZES[trained.setting.tier]
+    size = ONION_SIZES["smoke" if trained.miniature else trained.setting.tier]
     return trained.subject, trained.bank, size, trained.workshop
 
 

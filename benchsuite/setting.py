@@ -33,6 +33,7 @@ class Trained:
         workshop: trains the banks that an experiment needs beside this one.
         references: the first so many models are the attacker's, the rest its targets.
         decides: whether that is the declared size, at the declared scale.
+        miniature: whether the subject was cut down to show the path.
     """
 
     setting: Setting
@@ -41,6 +42,7 @@ class Trained:
     workshop: Workshop
     references: int
     decides: bool
+    miniature: bool = False
 
 
 def train_setting(
@@ -80,4 +82,5 @@ def train_setting(
         workshop,
         design.block * size.references,
         decides=enough and not in_miniature,
+        miniature=in_miniature,
     )

@@ -193,8 +193,8 @@ class ShadowBank:
 
         Args:
             probe: "pool", "test", or the name of a probe given to `train_shadows`.
-            what: "confidence" (scaled, float32), "correct" (bool), "logits" (float32, a last axis
-                of classes).
+            what: "confidence" (scaled, float32), "correct" (bool), "gap" (float32, the highest
+                logit less the second highest), "logits" (float32, a last axis of classes).
 
         Raises:
             BankError: the column is not there for every model, or a shard is refused.

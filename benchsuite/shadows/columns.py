@@ -16,7 +16,7 @@ COLUMNS = ("pool.confidence", "pool.correct", "test.correct")
 SEMANTICS = 1
 """Raised whenever the same logits would give other values: older columns are then refused."""
 
-WHAT = ("confidence", "correct", "logits")
+WHAT = ("confidence", "correct", "gap", "logits")
 
 
 def probes_of(
@@ -59,4 +59,8 @@ def values_of(what: str, logits: NDArray[np.float32], labels: NDArray[np.int64])
     if what == "correct":
         correct: NDArray[np.bool_] = logits.argmax(axis=2) == labels
         return correct
+    if what == "gap":
+        second, first = np.moveaxis(np.partition(logits, -2, axis=2)[:, :, -2:], 2, 0)
+        gap: NDArray[np.float32] = first - second
+        return gap
     return scaled_confidence(logits, np.broadcast_to(labels, logits.shape[:2])).astype(np.float32)

@@ -24,7 +24,6 @@ from benchsuite.shadows.shards import (
     check_shard,
     lock,
     read_shard,
-    remove_shard,
     remove_shards,
     shard_path,
     write_shard,
@@ -204,10 +203,10 @@ class _Filler:
         if weights is None:
             weights = self._train(first)
             outputs = self._outputs(first, weights, self._columns)
-            # What other models said goes before what these say comes, and these are written first:
-            # whoever goes on from any moment between asks them.
+            # What other models said goes before what these say comes: a bank never mixes trainings.
             remove_shards(self._bank.folder, first, first + self._block)
-            self._write("weights", first, {n: t.cpu().numpy() for n, t in weights.items()})
+            if self._bytes_per_model(weights) <= KEEP_WEIGHTS_BELOW:
+                self._write("weights", first, {n: t.cpu().numpy() for n, t in weights.items()})
         else:
             outputs = self._outputs(first, weights, [c for c in missing if c != "membership"])
             self._count(self._block, trained=0)
@@ -216,8 +215,6 @@ class _Filler:
         # Membership comes last: a shard counts as held once it is there.
         rows = self._bank.design.rows(first, first + self._block)
         self._write("membership", first, {"membership": rows})
-        if self._bytes_per_model(weights) > KEEP_WEIGHTS_BELOW:
-            remove_shard(self._path("weights", first))
 
     def _kept_weights(self, first: int) -> Weights | None:
         path = self._path("weights", first)
