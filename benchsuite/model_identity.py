@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterator
 from functools import partial
 from importlib.machinery import PathFinder
@@ -25,6 +26,7 @@ from benchsuite.training import ModelFactory, template
 _INSTALLED = {"site-packages", "dist-packages"}
 _VERSIONED = [Path(sysconfig.get_path("stdlib")).resolve(), Path(torch.__file__).resolve().parent]
 _PACKAGE = Path(__file__).resolve().parent
+_PARSING = threading.Lock()  # CPython 3.11's ast.parse fails in two threads at once (gh-106905)
 
 
 def model_identity(factory: ModelFactory, version: str | None) -> dict[str, Any]:
@@ -114,7 +116,9 @@ def _sources(modules: set[str]) -> dict[str, str]:
         content = path.read_bytes()
         digests[name] = _digest(content)
         if path.suffix == ".py":
-            left += _imports(ast.parse(content), package)
+            with _PARSING:
+                tree = ast.parse(content)
+            left += _imports(tree, package)
     return dict(sorted(digests.items()))
 
 

@@ -54,8 +54,10 @@ class Workshop:
             ValueError, BankError: as `train_shadows`.
         """
         chosen = Balanced(len(subject.pool), subject.share) if design is None else design
-        asked = (subject.name, subject.identity(), chosen.identity(), models, sorted(columns))
-        key = json.dumps(asked, sort_keys=True)
+        said_of = {"test": subject.test, **(probes or {})}  # which the identity leaves out
+        digests = {name: data.digest for name, data in said_of.items()}
+        of = subject.name, subject.identity(), chosen.identity(), digests
+        key = json.dumps((*of, models, sorted(columns)), sort_keys=True)
         if key not in self._banks:
             watcher = self._watch(subject.name)
             bank = train_shadows(

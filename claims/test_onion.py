@@ -37,7 +37,7 @@ SAME = math.log(1.5)
     controls={"random-layer": all_of(**{"log (R/I)": equivalent(within=SAME)})},
     units=BLOCKS,
     subjects=BOTH,
-    figures=("onion-roc", "onion-gallery"),
+    figures=("onion-roc", "onion-gap", "onion-gallery"),
 )
 def test_removing_a_layer_exposes_the_next(onion):
     yield from onion.peels()
@@ -134,7 +134,7 @@ def test_foreign_outliers_do_not_restore_safety(onion):
     controls={"random-removal": all_of(**{"rise of duplicated": less(than=0.1)})},
     units=BLOCKS,
     subjects=SUBJECTS,
-    figures=("duplicate-clusters",),
+    figures=("onion-deduplicated", "duplicate-clusters"),
 )
 def test_the_effect_holds_without_duplicates(twins):
     yield from twins.deduplication()
@@ -162,22 +162,27 @@ def test_twins_in_step_are_easier(twins):
     version=1,
     family=B,
     says="Removing a few neighbours exposes a point of the second layer, and a random one not.",
-    measures="rise of advantage once 26 neighbours, or 2 duplicates, of a target are removed",
+    measures="rise of advantage once 25 neighbours of a target, or its 2 duplicates, are removed "
+    "(from an odd pool with one random example)",
     source=f"{ONION}, Section 5.1 and Figure 6",
     paper="second layer .22 of .38 (k = 25); duplicates .42 (k = 2); random .08; safe .12",
     rule=all_of(
         **{
-            "second layer": greater(than=0.2),
-            "random targets": less(than=0.2),
-            "duplicates": greater(than=0.2),
+            "second layer": greater(than=0.25),
+            "random targets": less(than=0.25),
+            "duplicates": greater(than=0.25),
         }
     ),
-    controls={"random-neighbours": all_of(**{"second layer": less(than=0.2)})},
+    controls={"random-neighbours": all_of(**{"second layer": less(than=0.25)})},
     units={"smoke": 8, "cpu": 8, "gpu": 8},
     subjects=SUBJECTS,
     figures=("locality", "unlearning-example"),
 )
 def test_a_few_neighbours_mask_a_point(locality):
+    """The bound is a third of what removing the whole layer does to the second on the digits.
+
+    The control removes a sixth of the layer at random and must stay below it, though not at 0.
+    """
     yield from locality.rises()
 
 

@@ -45,11 +45,10 @@ def foreign_outliers(pool: Dataset, count: int, seed: int) -> Dataset:
 
 
 def _images_like(pool: Dataset, count: int, rng: np.random.Generator) -> NDArray[np.generic]:
-    other = _OTHER.get(pool.name)
-    if other is not None:
-        train, _ = sources.load(other)
-        return train.images[np.sort(rng.choice(len(train), count, replace=False))]
     shape = pool.images.shape[1:]
+    if pool.name in _OTHER and shape == (32, 32, 3):  # as `sources.load` gives it
+        train, _ = sources.load(_OTHER[pool.name])
+        return train.images[np.sort(rng.choice(len(train), count, replace=False))]
     if pool.images.dtype == np.uint8:
         height, width, channels = (*shape, 1)[:3]
         patches = _patches(height, width, channels, count, rng) * 255

@@ -34,57 +34,78 @@ class LocalityExperiment(OnionWorlds):
     def rises(self) -> Iterator[dict[str, float]]:
         """Of each unit: rise of the targets' advantage, pooled over a group's targets.
 
-        "second layer", "random targets", "safe targets" lack the neighbours of each target;
-        "duplicates" two of them each, see `TwinsExperiment.rises`; "whole layer" is the rise of
-        the second layer where all of the first is removed.
+        By group, see `groups`; "whole layer" is the rise of the second layer where all of the first
+        is removed.
         """
-        if self.control:  # which is about the second layer alone
-            groups = {"second layer": self.second_layer}
-        else:
-            groups = {
-                "second layer": self.second_layer,
-                "random targets": self.random_targets,
-                "safe targets": self.safe_targets,
-            }
-        real = self.without(self.exposed)
-        fresh = real.part(slice(len(real) // 2, len(real)))
-        worlds = {name: self._worlds(targets) for name, targets in groups.items()}
-        twins = TwinsExperiment(
-            self.subject, self.bank, self.size, self.workshop, cache=self.cache
-        ).rises(UNITS)
+        groups = self.groups()
+        before, second = groups["second layer"]
+        groups["whole layer"] = before, dict.fromkeys(second, self.without_layer)
         for unit in range(UNITS):
-            risen = {
-                name: pooled_advantage(local, unit, UNITS)
-                - pooled_advantage(dict.fromkeys(groups[name].tolist(), self.base), unit, UNITS)
-                for name, local in worlds.items()
+            yield {
+                name: pooled_advantage(after, unit, UNITS)
+                - pooled_advantage(dict.fromkeys(after, before), unit, UNITS)
+                for name, (before, after) in groups.items()
             }
-            second = self.second_layer.tolist()
-            risen["whole layer"] = pooled_advantage(
-                dict.fromkeys(second, fresh), unit, UNITS
-            ) - pooled_advantage(dict.fromkeys(second, self.base), unit, UNITS)
-            if not self.control:
-                risen["duplicates"] = next(twins)
-            yield risen
 
-    def _worlds(self, targets: Indices) -> dict[int, World]:
-        models = self.bank.design.block * self.size.local_blocks
-        return {int(target): self.without(self.near(int(target)), models) for target in targets}
+    def groups(self) -> dict[str, tuple[World, dict[int, World]]]:
+        """Of each group the models before, and by target those that lack what masks it.
 
-    def near(self, target: int) -> Removal:
-        """The target's neighbours, or under the control as many random examples of the layer."""
-        if self.size.neighbours >= len(self.subject.pool) - 1:
+        "second layer", "random targets", "safe targets" lack the neighbours of each target;
+        "duplicates" two of them each, see `TwinsExperiment.unmasked`; "second layer, k = ..." lacks
+        fewer. A control, which is about the
+        second layer, has no other.
+        """
+        before = self.base.among(self.local_models)
+        groups = {"second layer": (before, self._worlds(self.second_layer))}
+        if not self.control:
+            groups["random targets"] = before, self._worlds(self.random_targets)
+            groups["safe targets"] = before, self._worlds(self.safe_targets)
+            groups["duplicates"] = TwinsExperiment(
+                self.subject, self.bank, self.size, self.workshop, cache=self.cache
+            ).unmasked()
+            for count in self.size.fewer_neighbours:
+                worlds = self._worlds(self.second_layer, count)
+                groups[f"second layer, k = {count}"] = before, worlds
+        return groups
+
+    @property
+    def without_layer(self) -> World:
+        """Models that lack all of the first layer, of which none chose the second.
+
+        They are attacked by those who know as little as in the worlds that lack a few neighbours.
+        """
+        half = self.without(self.exposed).halves()[1]
+        return half.among(min(self.local_models, len(half)))
+
+    def _worlds(self, targets: Indices, neighbours: int | None = None) -> dict[int, World]:
+        return {
+            int(target): self.without(self.near(int(target), neighbours), self.local_models)
+            for target in targets
+        }
+
+    def near(self, target: int, neighbours: int | None = None) -> Removal:
+        """The target's neighbours, or under the control as many random examples of the layer.
+
+        As many as declared, unless given. Where what stays would be odd, of which half is no whole
+        number, one more random example goes.
+        """
+        count = self.size.neighbours if neighbours is None else neighbours
+        pool = self.subject.pool
+        if count >= len(pool) - 2:
             raise CannotResolveError(
-                f"{self.size.neighbours} neighbours of a target are asked for in a pool of "
-                f"{len(self.subject.pool)}"
+                f"{count} neighbours of a target are asked for in a pool of {len(pool)}"
             )
+        rng = np.random.default_rng([self.bank.design.seed, 22, target])
         if self.control == NEIGHBOURS:
+            why = f"random-for-{target}"
             layer = np.array(self.exposed.examples)
-            rng = np.random.default_rng([self.bank.design.seed, 22, target])
-            count = min(self.size.neighbours, len(layer) // 2 * 2)
-            return Removal(
-                self.subject.pool, f"random-for-{target}", rng.choice(layer, count, replace=False)
-            )
-        return Removal(self.subject.pool, f"near-{target}", self.neighbours[target])
+            gone = rng.choice(layer, min(count, len(layer)), replace=False)
+        else:
+            why, gone = f"near-{target}", self.neighbours[target][:count]
+        if (len(pool) - len(gone)) % 2:
+            others = np.setdiff1d(np.arange(len(pool)), [target, *gone])
+            gone = np.append(gone, rng.choice(others))
+        return Removal(pool, why, gone)
 
     @property
     def neighbours(self) -> dict[int, Indices]:
@@ -107,9 +128,8 @@ class LocalityExperiment(OnionWorlds):
     def second_layer(self) -> Indices:
         """The targets whose advantage rises most once the first layer is gone."""
         removal = self.exposed
-        real = self.without(removal)
-        after = real.part(slice(0, len(real) // 2)).advantage
-        rise = after - self.selection.advantage[removal.kept]
+        chosen_on, _ = self.without(removal).halves()
+        rise = chosen_on.advantage - self.selection.advantage[removal.kept]
         return removal.kept[most(rise, self.size.targets)]
 
     @property

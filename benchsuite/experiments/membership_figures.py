@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from benchsuite.attacks.privacy import privacy_score
 from benchsuite.experiments.gaussians import HELLINGER_ERRORS, HELLINGER_MARGIN
 from benchsuite.experiments.groups import EDGES, SMALLEST_BIN, TOP, Groups
+from benchsuite.experiments.pictures import pictures
 from benchsuite.experiments.shadow_counts import shadow_counts
 from benchsuite.experiments.split_bank import SplitBank
 from benchsuite.experiments.target_block import TargetBlock
@@ -167,7 +168,7 @@ def _hellinger_memorization(bank: SplitBank, blocks: Blocks) -> Arrays:
 
 def _gallery(bank: SplitBank, blocks: Blocks) -> Arrays | None:
     """The most memorized images, then as many drawn evenly from the least memorized."""
-    images = None if bank.pool is None else _pictures(bank.pool.images)
+    images = None if bank.pool is None else pictures(bank.pool.images)
     if bank.pool is None or images is None:
         return None
     order = np.argsort(-bank.memorization.estimate, kind="stable")
@@ -178,16 +179,6 @@ def _gallery(bank: SplitBank, blocks: Blocks) -> Arrays | None:
         "memorization": bank.memorization.estimate[shown],
         "split": np.array(GALLERY),
     }
-
-
-def _pictures(images: NDArray[Any]) -> NDArray[Any] | None:
-    """Images as [n, height, width] or [n, height, width, 3], or None where they are no pictures."""
-    if images.dtype == np.uint8:
-        return images
-    if images.ndim == 4 and images.shape[1] in (1, 3):
-        channels_last = np.moveaxis(images, 1, -1)
-        return channels_last[..., 0] if images.shape[1] == 1 else channels_last
-    return None
 
 
 def _band(values: NDArray[np.float64]) -> tuple[float, float, float]:

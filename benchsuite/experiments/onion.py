@@ -108,6 +108,11 @@ class OnionWorlds:
         return self.bank.design.block * blocks
 
     @property
+    def local_models(self) -> int:
+        """In each world that lacks one target's neighbours: as declared, or as many as `base`."""
+        return min(self.bank.design.block * self.size.local_blocks, self.models)
+
+    @property
     def selection(self) -> World:
         """Models of the whole pool that choose examples; never among those that are measured."""
         return self._base(slice(0, self.bank.models - self.models))
@@ -134,7 +139,16 @@ class OnionWorlds:
         models: int | None = None,
         design: Design | None = None,
     ) -> World:
-        """The world of another subject, whose examples lie there in the first pool."""
+        """The world of another subject, whose examples lie there in the first pool.
+
+        Raises:
+            CannotResolveError: its models are trained on another share than half of their pool.
+        """
+        if subject.share != 0.5:  # else what stays would have to be a multiple of more than 2
+            raise CannotResolveError(
+                f"{subject.name} trains each model on a share of {subject.share:g}: removals are "
+                "made for one half"
+            )
         bank = self.workshop.bank(subject, models or self.models, design=design)
         key = ("world", bank.key, bank.models, examples.tobytes())
         world: World = self.once(key, lambda: World.of(bank, examples))
@@ -196,7 +210,7 @@ class OnionWorlds:
                 "log (R/I)": logs[2] - logs[1],
                 "log (B/I)": logs[0] - logs[1],
                 "log (B/R)": logs[0] - logs[2],
-                "accuracy lost": base.accuracy - retrained.accuracy,
+                "accuracy lost": float(base.accuracy.mean() - retrained.accuracy.mean()),
             }
 
 
@@ -211,8 +225,8 @@ class OnionExperiment(OnionWorlds):
         """Whether independent parts of the base bank find the same layer, of each pair of them.
 
         "r" is the correlation of their advantages, taken from the parts' size to `RELIABLE_AT`
-        models by the Spearman-Brown formula; "r of parts" is as measured, and "overlap" the share
-        of one part's layer that the other's holds.
+        models by the Spearman-Brown formula (by its size, where it is negative); "r of parts" is as
+        measured, and "overlap" the share of one part's layer that the other's holds.
 
         Source: Spearman (1910) and Brown (1910), British Journal of Psychology 3, 271 and 296.
         """
@@ -228,7 +242,7 @@ class OnionExperiment(OnionWorlds):
             r, longer = float(np.corrcoef(one, other)[0, 1]), RELIABLE_AT / size
             shared = np.intersect1d(most(one, count), most(other, count))
             yield {
-                "r": longer * r / (1 + (longer - 1) * r),
+                "r": longer * r / (1 + (longer - 1) * abs(r)),
                 "overlap": len(shared) / count,
                 "r of parts": r,
             }
@@ -267,7 +281,10 @@ class OnionExperiment(OnionWorlds):
 
     def _with_outliers(self, removal: Removal) -> World:
         kept = removal.without(self.subject)
-        pool = foreign_outliers(kept.pool, len(removal), seed=self.bank.design.seed)
+        try:
+            pool = foreign_outliers(kept.pool, len(removal), seed=self.bank.design.seed)
+        except ValueError as error:
+            raise CannotResolveError(f"there are no outliers for this pool: {error}") from error
         examples = np.concatenate([removal.kept, np.full(len(removal), -1)])
         name = f"{self.subject.name}-with-outliers"
         return self.world(replace(kept, name=name, pool=pool), examples)
@@ -275,19 +292,20 @@ class OnionExperiment(OnionWorlds):
     def new_layer(self) -> Iterator[float]:
         """Of each block: advantage on the layer that a peel exposes less that on the one it took.
 
-        The new layer is chosen on one half of the retrained models and measured on the other.
+        The new layer is chosen on one half of the retrained models and measured on the other; the
+        old one is measured with as many references.
         """
         removal = self.exposed
         real = self.without(removal)
-        old = self.base.at(removal.examples)
-        blocks = []
-        for chosen_on, measured_on in self._halves(real):
+        for (chosen_on, measured_on), (_, before) in zip(
+            self._halves(real), self._halves(self.base), strict=True
+        ):
             new = most(chosen_on.advantage, self.layer_size())
             if self.control == RANDOM:
                 new = self.generator(3).choice(len(removal.kept), self.layer_size(), replace=False)
-            blocks += [float(block.advantage[new].mean()) for block in measured_on.blocks()]
-        for new_advantage, block in zip(blocks, old.blocks(), strict=True):
-            yield new_advantage - float(block.advantage.mean())
+            old = before.at(removal.examples).blocks()
+            for one, other in zip(measured_on.blocks(), old, strict=True):
+                yield float(one.advantage[new].mean() - other.advantage.mean())
 
     def unlearning(self) -> Iterator[dict[str, float]]:
         """Rise of the others' advantage once the layer is unlearned, exactly: by retraining.
@@ -353,8 +371,7 @@ class OnionExperiment(OnionWorlds):
     @staticmethod
     def _halves(world: World) -> tuple[tuple[World, World], tuple[World, World]]:
         """One half to choose on and the other to measure on, both ways round."""
-        middle = len(world) // 2
-        first, second = world.part(slice(0, middle)), world.part(slice(middle, len(world)))
+        first, second = world.halves()
         return (first, second), (second, first)
 
     @property

@@ -1,7 +1,207 @@
-"""Arrays behind: pictures of the onion: examples, clusters of duplicates, targets and what masked them."""
+"""Arrays behind the onion's pictures: exposed examples, duplicates, targets and what masked them.
+
+Each takes its experiment and gives arrays by name, or None for a pool that holds no pictures.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
-ARRAYS: dict[str, Callable[[Any], dict[str, Any] | None]] = {}
+import numpy as np
+from numpy.typing import NDArray
+
+from benchsuite.experiments.locality import LocalityExperiment
+from benchsuite.experiments.onion import EXPOSED, RANDOM, SAFE, OnionExperiment, most
+from benchsuite.experiments.pictures import pictures
+from benchsuite.experiments.twins import TwinsExperiment
+from benchsuite.experiments.world import World
+
+Arrays = dict[str, Any]
+
+OF_EACH_CLASS = 3
+MOST_CLASSES = 10
+MOST_CLUSTERS = 8
+MOST_MEMBERS = 4
+MOST_NEIGHBOURS = 10
+
+
+def _gallery(onion: OnionExperiment) -> Arrays | None:
+    """The most and the least exposed examples of each class (Figure 8), by `selection`.
+
+    Of more than ten classes as many are shown, evenly chosen; none of fewer than six examples.
+
+    Returns:
+        labels: int64 [classes], of `classes` in the pool, a number.
+        most, least: images [3, classes, ...], the extreme first.
+        most_advantage, least_advantage: float64 [3, classes].
+    """
+    pool = onion.subject.pool
+    images = pictures(pool.images)
+    classes, counts = np.unique(pool.labels, return_counts=True)
+    large = classes[counts >= 2 * OF_EACH_CLASS]
+    if images is None or not len(large):
+        return None
+    shown = large[_evenly(len(large), MOST_CLASSES)]
+    advantage = onion.selection.advantage
+    arrays: Arrays = {"labels": shown, "classes": np.array(len(classes))}
+    for name, sign in (("most", 1), ("least", -1)):
+        of_class = [np.flatnonzero(pool.labels == each) for each in shown]
+        top = [each[most(sign * advantage[each], OF_EACH_CLASS)] for each in of_class]
+        chosen = np.stack(top, axis=1)
+        arrays[name], arrays[f"{name}_advantage"] = images[chosen], advantage[chosen]
+    return arrays
+
+
+def _duplicate_clusters(experiment: TwinsExperiment) -> Arrays | None:
+    """Clusters found in the doubled pool (Figure 9), the largest and others evenly chosen.
+
+    Only those of which deduplication leaves the first alone. Of a large cluster its first members
+    and its last are shown.
+
+    Returns:
+        images: [shown, ...] of all clusters one after another, each cluster's original first.
+        cluster: int64 [shown], whose each image is, counted from 0.
+        planted: bool [shown].
+        size: int64 [clusters], members of each.
+        before, after: float64 [clusters], advantage on the original among its copies and without.
+        found: how many clusters there are in all, a number.
+        planted_found, planted_in_all: how many of the planted copies are removed, numbers.
+    """
+    images = pictures(experiment.doubled.pool.images)
+    if images is None:
+        return None
+    removed = experiment.found.examples
+    whole = [cluster for cluster in experiment.clusters if set(cluster[1:]) <= set(removed)]
+    if not whole:
+        return None
+    whole.sort(key=len, reverse=True)
+    clusters = [whole[k] for k in _evenly(len(whole), MOST_CLUSTERS)]
+    shown = [
+        each if len(each) <= MOST_MEMBERS else (*each[: MOST_MEMBERS - 1], each[-1])
+        for each in clusters
+    ]
+    positions = np.concatenate(shown)
+    originals = [cluster[0] for cluster in clusters]
+    return {
+        "images": images[positions],
+        "cluster": np.repeat(np.arange(len(shown)), [len(each) for each in shown]),
+        "planted": positions >= len(experiment.subject.pool),
+        "size": np.array([len(cluster) for cluster in clusters]),
+        "before": experiment.with_twins.at(originals).advantage,
+        "after": experiment.deduplicated.at(originals).advantage,
+        "found": np.array(len(experiment.clusters)),
+        "planted_found": np.array(np.isin(experiment.twins, removed).sum()),
+        "planted_in_all": np.array(len(experiment.twins)),
+    }
+
+
+def _unlearning(onion: OnionExperiment) -> Arrays:
+    """Rise of the advantage on each kept example, over all models, by what is unlearned.
+
+    Returns:
+        names: of what is unlearned [2].
+        rise_0, rise_1: float32 [kept].
+        mean, worst: float64 [2], as the claim has them, see `OnionExperiment.unlearning`.
+        removed: how many examples are unlearned, a number.
+    """
+    arms = {"the most exposed": onion, "as many random ones": onion.under(RANDOM)}
+    arrays: Arrays = {"names": np.array(list(arms)), "removed": np.array(onion.layer_size())}
+    numbers = []
+    for k, arm in enumerate(arms.values()):
+        removal = arm.layer
+        before = arm.base.at(removal.kept)
+        rise = arm.without(removal).advantage - before.advantage
+        arrays[f"rise_{k}"] = rise.astype(np.float32)
+        numbers.append([(unit["mean"], unit["worst"]) for unit in arm.unlearning()])
+    arrays["mean"], arrays["worst"] = np.mean(numbers, axis=1).T
+    return arrays
+
+
+def _locality(experiment: LocalityExperiment) -> Arrays:
+    """Advantage on each target before and after what masks it is removed (Section 5.1).
+
+    Returns:
+        names: of the groups [groups].
+        group: int64 [targets], whose each target is, counted from 0.
+        before, after: float64 [targets].
+        removed: int64 [groups], examples removed of each target.
+        whole_layer: mean advantage on the second layer without all of the first, a number.
+        layer: how many examples that removes, a number.
+    """
+    groups = experiment.groups()
+    second = groups["second layer"][1]
+    sizes = [len(worlds) for _, worlds in groups.values()]
+    pairs = [_before_and_after(*group) for group in groups.values()]
+    return {
+        "names": np.array(list(groups)),
+        "group": np.repeat(np.arange(len(groups)), sizes),
+        "before": np.concatenate([before for before, _ in pairs]),
+        "after": np.concatenate([after for _, after in pairs]),
+        "removed": np.array([_lacking(*group) for group in groups.values()]),
+        "whole_layer": experiment.without_layer.at(second).advantage.mean(),
+        "layer": np.array(experiment.layer_size()),
+    }
+
+
+def _unlearning_example(experiment: LocalityExperiment) -> Arrays | None:
+    """The target of the second layer that rises most, and what masked it (Figure 6).
+
+    Returns:
+        image: the target.
+        label: of it, a number.
+        before, after: advantage on it, numbers.
+        neighbours: images [shown, ...], those that mask most first.
+        neighbour_labels: int64 [shown].
+        removed: how many are, a number.
+        targets: among how many it is the one that rises most, a number.
+        safe, exposed: advantage up to which an example is called safe, from which exposed, numbers.
+    """
+    pool = experiment.subject.pool
+    images = pictures(pool.images)
+    if images is None:
+        return None
+    base, worlds = experiment.groups()["second layer"]
+    before, after = _before_and_after(base, worlds)
+    risen = int(np.argmax(after - before))
+    target = list(worlds)[risen]
+    neighbours = experiment.neighbours[target]
+    shown = neighbours[:MOST_NEIGHBOURS]
+    return {
+        "image": images[target],
+        "label": pool.labels[target],
+        "before": before[risen],
+        "after": after[risen],
+        "neighbours": images[shown],
+        "neighbour_labels": pool.labels[shown],
+        "removed": np.array(len(neighbours)),
+        "targets": np.array(len(worlds)),
+        "safe": np.array(SAFE),
+        "exposed": np.array(EXPOSED),
+    }
+
+
+def _before_and_after(
+    before: World, worlds: dict[int, World]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Advantage on each target, in the models before and in its own world."""
+    after = [world.at([target]).advantage[0] for target, world in worlds.items()]
+    return before.at(worlds).advantage, np.array(after)
+
+
+def _lacking(before: World, worlds: dict[int, World]) -> int:
+    """How many examples the world of each target lacks."""
+    return len(before.examples) - len(next(iter(worlds.values())).examples)
+
+
+def _evenly(count: int, at_most: int) -> NDArray[np.intp]:
+    """Positions of at most so many of `count`, the first and the last among them."""
+    return np.linspace(0, count - 1, min(count, at_most)).round().astype(np.intp)
+
+
+ARRAYS: dict[str, Callable[[Any], Arrays | None]] = {
+    "onion-gallery": _gallery,
+    "duplicate-clusters": _duplicate_clusters,
+    "unlearning": _unlearning,
+    "locality": _locality,
+    "unlearning-example": _unlearning_example,
+}
 """The figure's arrays by its kind, of the experiment; None where this subject has none."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from benchsuite.data.dataset import Dataset
+from benchsuite.stats.verdict import CannotResolveError
 from benchsuite.subject import Subject
 
 Indices = NDArray[np.intp]
@@ -26,8 +27,9 @@ class Removal:
         examples: positions in the pool, in any order.
 
     Raises:
-        ValueError: no example, an example twice or outside the pool, a removal that leaves a class
-            without examples or nothing at all.
+        ValueError: no positions, an example twice or outside the pool.
+        CannotResolveError: no example, or a removal that leaves a class without examples or nothing
+            at all: the pool is too small for it.
     """
 
     pool: Dataset
@@ -37,14 +39,16 @@ class Removal:
     def __init__(self, pool: Dataset, why: str, examples: ArrayLike | Iterable[int]) -> None:
         chosen = np.asarray(list(examples) if isinstance(examples, Iterable) else examples)
         if chosen.size == 0:
-            raise ValueError(f"removal {why!r} takes out no example: give at least one position")
+            raise CannotResolveError(
+                f"removal {why!r} takes out no example: give at least one position"
+            )
         if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
             raise ValueError(
                 f"removal {why!r} has examples of dtype {chosen.dtype} and shape {chosen.shape}, "
                 "expected a list of integers: positions in the pool"
             )
         if chosen.size >= len(pool):
-            raise ValueError(
+            raise CannotResolveError(
                 f"removal {why!r} takes out {chosen.size} examples of a pool of {len(pool)}: leave "
                 "some to train on"
             )
@@ -62,7 +66,7 @@ class Removal:
         object.__setattr__(self, "examples", tuple(int(each) for each in found))
         emptied = set(pool.labels.tolist()) - set(pool.labels[self.kept].tolist())
         if emptied:
-            raise ValueError(
+            raise CannotResolveError(
                 f"removal {why!r} takes out every example of class {min(emptied)}: leave some of "
                 "each class"
             )

@@ -59,11 +59,11 @@ class OnionSize:
         blocks: of models in each retrained world, and of the base bank that it is compared with.
         local_blocks: of models in each world that lacks one target's neighbours.
         targets: whose neighbours are removed, in each group.
-        neighbours: removed of each target: even, for half of a pool must be a whole number. The
-            paper's 25 are 26 here.
+        neighbours: removed of each target.
         rounds: of iterative peeling.
         round_blocks: of models that choose what a round of peeling removes.
         fpr: at which a TPR is read.
+        fewer_neighbours: removed too, in worlds of their own, of each target of the second layer.
     """
 
     blocks: int
@@ -73,11 +73,12 @@ class OnionSize:
     rounds: int
     round_blocks: int
     fpr: float
+    fewer_neighbours: tuple[int, ...] = ()
 
 
 ONION_SIZES = {
-    "smoke": OnionSize(2, 1, 2, 4, 2, 1, 0.05),
-    "cpu": OnionSize(8, 2, 6, 26, 3, 4, 1e-3),
-    "gpu": OnionSize(4, 4, 10, 26, 50, 1, 1e-4),
+    "smoke": OnionSize(2, 1, 2, 4, 2, 1, 0.05, (1,)),
+    "cpu": OnionSize(8, 2, 6, 25, 3, 4, 1e-3),
+    "gpu": OnionSize(4, 4, 10, 25, 50, 1, 1e-4, (1, 2, 10)),
 }
 """By tier. The rest of a base bank chooses the layer."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from benchsuite.data.duplicates import (
     PIXELS_ALIKE,
+    Clusters,
     duplicates_to_remove,
     find_duplicates,
     plant_duplicates,
@@ -26,7 +27,7 @@ from benchsuite.data.duplicates import (
 from benchsuite.experiments.features import penultimate_features
 from benchsuite.experiments.onion import OnionExperiment, OnionWorlds, most
 from benchsuite.experiments.removal import Removal
-from benchsuite.experiments.world import World, pooled_advantage, rightness
+from benchsuite.experiments.world import World, rightness
 from benchsuite.memorization.privacy_influence import privacy_influence, top_influences
 from benchsuite.shadows.design import Tied
 from benchsuite.stats.verdict import CannotResolveError
@@ -64,20 +65,43 @@ class TwinsExperiment(OnionWorlds):
 
     @property
     def originals(self) -> Indices:
-        """Every second example of the exposed layer, so that the layer does not mask itself."""
+        """Every second example of the exposed layer, so that the layer does not mask itself.
+
+        Raises:
+            CannotResolveError: the layer has too few.
+        """
         ranked = most(self.selection.advantage, self.layer_size())[::2]
+        if len(ranked) < 2:
+            raise CannotResolveError(
+                f"the layer of a pool of {len(self.subject.pool)} has {self.layer_size()} examples:"
+                " too few to double every second"
+            )
         return np.sort(ranked[: len(ranked) // 2 * 2])
 
     @property
     def doubled(self) -> Subject:
-        """The subject with a twin of each original at the end of its pool: 5 % more examples."""
-        pool = plant_duplicates(self.subject.pool, self.originals, NOISE, self.bank.design.seed)
+        """The subject with a twin of each original at the end of its pool: 5 % more examples.
+
+        Raises:
+            CannotResolveError: its examples cannot be copied with a little noise.
+        """
+        originals, seed = self.originals, self.bank.design.seed
+        try:
+            pool = plant_duplicates(self.subject.pool, originals, NOISE, seed)
+        except ValueError as error:
+            raise CannotResolveError(f"no twins can be planted: {error}") from error
         return replace(self.subject, name=f"{self.subject.name}-with-twins", pool=pool)
 
     @property
     def twins(self) -> Indices:
         """Where in the doubled pool each original's twin lies."""
         return len(self.subject.pool) + np.arange(len(self.originals))
+
+    @property
+    def clusters(self) -> Clusters:
+        """What is alike in the doubled pool: positions in it, each cluster's ascending."""
+        found: Clusters = self.once("clusters", lambda: find_duplicates(*self._embedding()))
+        return found
 
     @property
     def found(self) -> Removal:
@@ -90,8 +114,7 @@ class TwinsExperiment(OnionWorlds):
 
         def compute() -> Removal:
             try:
-                clusters = find_duplicates(*self._embedding())
-                positions = duplicates_to_remove(clusters, pool.labels)
+                positions = duplicates_to_remove(self.clusters, pool.labels)
             except ValueError as error:
                 raise CannotResolveError(f"duplicates cannot be removed: {error}") from error
             if len(positions) % 2:  # half of what stays must be a whole number
@@ -135,6 +158,28 @@ class TwinsExperiment(OnionWorlds):
             removal = Removal(self.doubled.pool, "random", self._without_twins(len(removal)))
         return self._lacking(removal)
 
+    @property
+    def without_duplicates(self) -> OnionWorlds:
+        """The onion of the deduplicated pool; this one, if what was found is what was planted."""
+        subject = self.found.without(self.doubled)
+        if subject.pool == self.subject.pool:
+            return self
+        subject = replace(subject, name=f"{self.subject.name}-deduplicated")
+        bank = self.workshop.bank(subject, self.bank.models)
+        return OnionExperiment(subject, bank, self.size, self.workshop)
+
+    @property
+    def unique(self) -> Indices:
+        """Originals that are left without duplicates: of natural ones the first alone is.
+
+        Raises:
+            CannotResolveError: there are none.
+        """
+        left = np.intersect1d(self.originals, self.deduplicated.examples)
+        if not len(left):
+            raise CannotResolveError("every original is itself the duplicate of another example")
+        return left
+
     def _lacking(self, removal: Removal) -> World:
         subject = removal.without(self.doubled)
         if subject.pool == self.subject.pool:  # what was found is what was planted
@@ -156,25 +201,15 @@ class TwinsExperiment(OnionWorlds):
 
         "rise of duplicated" is that of the originals' advantage once their twins are removed.
         """
+        unique = self.unique
+        onion = self.without_duplicates
         rises = zip(self.with_twins.blocks(), self.deduplicated.blocks(), strict=True)
-        for effect, (before, after) in zip(self._peels(), rises, strict=True):
-            advantage = [
-                float(world.at(self.originals).advantage.mean()) for world in (before, after)
-            ]
+        for effect, (before, after) in zip(onion.effect(onion.exposed), rises, strict=True):
+            advantage = [float(world.at(unique).advantage.mean()) for world in (before, after)]
             yield {
                 "log (R/I)": effect["log (R/I)"],
                 "rise of duplicated": advantage[1] - advantage[0],
             }
-
-    def _peels(self) -> Iterator[dict[str, float]]:
-        subject = self.found.without(self.doubled)
-        if subject.pool == self.subject.pool:
-            onion: OnionWorlds = self
-        else:
-            subject = replace(subject, name=f"{self.subject.name}-deduplicated")
-            bank = self.workshop.bank(subject, self.bank.models)
-            onion = OnionExperiment(subject, bank, self.size, self.workshop)
-        return onion.effect(onion.exposed)
 
     def in_step_gain(self) -> Iterator[float]:
         """Of each block: the originals' advantage with a twin in step less that without a twin."""
@@ -201,27 +236,23 @@ class TwinsExperiment(OnionWorlds):
             behind = (influence < of_twin).mean(axis=0)
             yield float(behind.mean())
 
-    def rises(self, units: int) -> Iterator[float]:
-        """Of each unit: rise of targets' advantage once their two closest maskers are removed.
+    def unmasked(self) -> tuple[World, dict[int, World]]:
+        """Models before, and by target those that lack the target's two closest maskers.
 
         Targets are the originals whose advantage rises most by deduplication. They and their
-        maskers, those of highest PRIVINF, are chosen on the first half of the models, and the rise
-        is measured on the second and on retrained models.
+        maskers, those of highest PRIVINF, are chosen on the first half of the models; the second
+        half is what the others are compared with.
         """
-        world = self.with_twins
-        half = len(world) // 2
-        chosen_on, before = world.part(slice(0, half)), world.part(slice(half, len(world)))
-        after = self.deduplicated.part(slice(0, half)).at(self.originals).advantage
-        rise = after - chosen_on.at(self.originals).advantage
-        targets = self.originals[most(rise, self.size.targets)]
+        chosen_on, before = self.with_twins.halves()
+        after, _ = self.deduplicated.halves()
+        unique = self.unique
+        rise = after.at(unique).advantage - chosen_on.at(unique).advantage
+        targets = unique[most(rise, self.size.targets)]
         top = top_influences(rightness(chosen_on), chosen_on.membership, targets, MASKERS)
-        models = self.bank.design.block * self.size.local_blocks
+        models = min(self.local_models, len(before))
         pool = self.doubled.pool
         worlds = {}
         for target, maskers in zip(targets.tolist(), top.T, strict=True):
             removal = Removal(pool, f"twins-of-{target}", maskers)
             worlds[target] = self.world(removal.without(self.doubled), removal.kept, models)
-        for unit in range(units):
-            yield pooled_advantage(worlds, unit, units) - pooled_advantage(
-                dict.fromkeys(worlds, before), unit, units
-            )
+        return before.among(models), worlds

@@ -47,14 +47,14 @@ class World:
     """Models trained on subsets of one pool, and an attack on each of them.
 
     Args:
-        confidence: scaled confidence of the true label, float [models, examples].
+        confidence: what is attacked: scaled confidence of the true label, float [models, examples].
         correct: whether the label is predicted, bool [models, examples].
         membership: who was IN, bool [models, examples].
         scores: of the attack, [models, examples]; larger says IN.
         examples: where each example lies in the pool that the experiment began with, [examples];
             -1 for one that it did not hold.
         block: models in one unit of replication.
-        accuracy: held-out, mean over the models.
+        accuracy: held-out, of each model, [models].
     """
 
     confidence: NDArray[np.floating]
@@ -63,12 +63,21 @@ class World:
     scores: Floats
     examples: Indices
     block: int
-    accuracy: float
+    accuracy: Floats
 
     @classmethod
-    def of(cls, bank: ShadowBank, examples: Indices, rows: slice = slice(None)) -> "World":
-        """The world of these rows of a bank, each half of them attacked with the other."""
-        confidence = bank.column("pool", "confidence")[rows]
+    def of(
+        cls,
+        bank: ShadowBank,
+        examples: Indices,
+        rows: slice = slice(None),
+        statistic: str = "confidence",
+    ) -> "World":
+        """The world of these rows of a bank, each half of them attacked with the other.
+
+        By the scaled confidence of the true label, or by another column of the bank.
+        """
+        confidence = bank.column("pool", statistic)[rows]
         membership = bank.membership[rows]
         return cls(
             confidence,
@@ -77,7 +86,7 @@ class World:
             cross_attack(confidence, membership),
             examples,
             bank.design.block,
-            float(bank.column("test", "correct")[rows].mean()),
+            bank.column("test", "correct")[rows].mean(axis=1),
         )
 
     def __len__(self) -> int:
@@ -92,7 +101,37 @@ class World:
             correct=self.correct[rows],
             membership=self.membership[rows],
             scores=self.scores[rows],
+            accuracy=self.accuracy[rows],
         )
+
+    def halves(self) -> tuple["World", "World"]:
+        """Two halves of its blocks, each attacked with itself alone.
+
+        One may choose examples and the other measure them. As they were scored before, each has the
+        other as references, and what chance makes of an example in one it makes of it in both.
+
+        Raises:
+            CannotResolveError: a single block.
+        """
+        middle = len(self) // self.block // 2 * self.block
+        if not middle:
+            raise CannotResolveError(
+                f"{len(self)} models are no two blocks of {self.block}, one to choose examples and "
+                "one to measure them: train more models"
+            )
+        first, second = slice(0, middle), slice(middle, len(self))
+        return self.part(first)._attacked(), self.part(second)._attacked()
+
+    def among(self, models: int) -> "World":
+        """Its models attacked in parts of so many, each with itself alone; a rest is left out.
+
+        So the attacker knows no more than that of a smaller world which it is compared with.
+        """
+        scores = np.concatenate([part._attacked().scores for part in self.blocks(models)])
+        return replace(self.part(slice(0, len(scores))), scores=scores)
+
+    def _attacked(self) -> "World":
+        return replace(self, scores=cross_attack(self.confidence, self.membership))
 
     def take(self, columns: Indices) -> "World":
         """Some of its examples, by their columns."""
@@ -165,6 +204,9 @@ def pooled_advantage(worlds: Mapping[int, World], unit: int, units: int) -> floa
         worlds: by target, the world that it is attacked in.
         unit: counted from 0.
         units: parts that each world's models are dealt into.
+
+    Raises:
+        CannotResolveError: a part without a member or without a non-member.
     """
     said, inside = [], []
     for target, world in worlds.items():
@@ -173,4 +215,9 @@ def pooled_advantage(worlds: Mapping[int, World], unit: int, units: int) -> floa
         said.append(part.scores.ravel() > 0)
         inside.append(part.membership.ravel())
     accused, members = np.concatenate(said), np.concatenate(inside)
+    if members.all() or not members.any():
+        raise CannotResolveError(
+            f"the {len(members)} models and targets of one part are all members or all not: this "
+            "needs more models or more targets"
+        )
     return float(accused[members].mean() - accused[~members].mean())

@@ -296,7 +296,7 @@ def test_another_probe_of_the_same_name_is_refused(tmp_path):
         ({"columns": ["nothing.correct"]}, r"columns: 'nothing\.correct' is unknown; expected"),
         (
             {"columns": ["pool.loss"]},
-            r"columns: 'pool\.loss' is unknown; .*confidence, correct, log",
+            r"columns: 'pool\.loss' is unknown; .*confidence, correct, gap, log",
         ),
         ({"columns": ["pool"]}, "columns: 'pool' is unknown"),
         ({"probes": {"pool": TEST}}, "probes: 'pool' cannot be the name of a probe"),

@@ -14,28 +14,43 @@ from benchsuite.subject import digits_tiny
 # be staged. Each name in CLAIMS is a claim; its units and its control's are given by hand.
 CONFTEST = """
 import os
+from dataclasses import replace
 import pytest
 from benchsuite.setting import Trained
 from benchsuite.shadows import Fill, ShadowBank
 from benchsuite.subject import digits_tiny
+from benchsuite.training import Recipe
+from benchsuite.workshop import Workshop
+
+class Silent:
+    def __init__(self, name):
+        pass
+    def __call__(self, done, total, trained, seconds):
+        pass
+    def finish(self, fill):
+        pass
 
 class Numbers:
     controls = {"broken": "All numbers change their sign."}
-    def __init__(self, broken=False):
-        self.broken = broken
+    def __init__(self, workshop, broken=False):
+        self.workshop, self.broken = workshop, broken
     def under(self, control):
-        return Numbers(broken=True)
+        return Numbers(self.workshop, broken=True)
+    def train_more(self):
+        other = replace(digits_tiny(), name="other", recipe=Recipe(epochs=1))
+        return self.workshop.bank(other, 64)
     def figure(self, kind):
         return {"names": ["all"], "fpr_0": [1e-5, 1.0], "tpr_0": [0.1, 1.0]}
 
 @pytest.fixture(scope="session")
 def numbers(trained):
-    return Numbers()
+    return Numbers(trained.workshop)
 
 @pytest.fixture(scope="session")
 def trained(setting):
-    bank = ShadowBank.open(os.environ["TINY_BANK"])
-    return Trained(setting, digits_tiny(), bank, Fill(0, 64, 0.0), 0, True)
+    found = ShadowBank.open(os.environ["TINY_BANK"])
+    bank = ShadowBank(found.folder, found.manifest, 64, Fill(16, 48, 2.5))
+    return Trained(setting, digits_tiny(), bank, Workshop("banks", "cpu", Silent), 0, True)
 """
 
 CLAIMS = """
@@ -188,8 +203,43 @@ def test_every_unit_and_both_arms_are_recorded(session, pytester):
     assert {"torch", "device", "data", "bank", "code", "git", "accuracy"} <= set(
         observed["provenance"]
     )
+    bank = observed["provenance"]["bank"]
+    assert observed["provenance"]["banks"] == {bank: [2.5, 16, 48]}
+    cost = {"train_seconds": 2.5, "models_trained": 16, "models_reused": 48}
+    assert cost.items() <= observed.items()
     artifact = observed["artifacts"][0]
     assert (pytester.path / "reports" / artifact["path"]).exists()
+
+
+TRAINING = """
+@declare("trains")
+def test_trains(numbers):
+    numbers.train_more()
+    yield from LOW if numbers.broken else HIGH
+
+@declare("trains-again")
+def test_trains_again(numbers):
+    numbers.train_more()
+    yield from LOW if numbers.broken else HIGH
+"""
+
+
+def test_each_claim_says_what_all_its_banks_cost(session, pytester):
+    """The bank that both claims use was trained for the first; its cost is of both."""
+    pytester.makepyfile(test_staged=CLAIMS + TRAINING)
+    _, recorded = session("-k", "test_trains[ or test_trains_again[ or test_holds[")
+    assert len(recorded["holds"]["provenance"]["banks"]) == 1
+    costs = [recorded[name] for name in ("trains", "trains-again")]
+    for row in costs:
+        banks = row["provenance"]["banks"]
+        (other,) = set(banks) - {row["provenance"]["bank"]}
+        seconds, trained, reused = banks[other]
+        assert (trained, reused) == (64, 0)
+        assert seconds > 0
+        assert row["models_trained"] == 16 + 64
+        assert row["models_reused"] == 48
+        assert row["train_seconds"] == pytest.approx(2.5 + seconds)
+    assert costs[0]["provenance"]["banks"] == costs[1]["provenance"]["banks"]
 
 
 def test_only_the_cpu_tier_runs_by_default(session):
