@@ -12,6 +12,7 @@ from benchsuite.recording import record_evidence
 from benchsuite.report.artifacts import load_artifact
 from benchsuite.report.build import build
 from benchsuite.report.schema import read_results
+from benchsuite.shadows import Fill
 from benchsuite.stats.verdict import greater
 
 
@@ -116,18 +117,20 @@ def recorded(folder, clone, count=4, root=None):
         execution=SimpleNamespace(device="cpu"),
         design=SimpleNamespace(seed=0),
         key="ba2c",
+        fill=Fill(models_trained=0, models_reused=8, seconds=0.0),
         column=lambda *names: np.ones(2),
     )
     trained = SimpleNamespace(
         bank=bank,
         setting=SimpleNamespace(tier="cpu"),
         subject=SimpleNamespace(name="digits-mlp", pool=SimpleNamespace(digest="da7a")),
-        fill=SimpleNamespace(seconds=0.0, models_trained=0, models_reused=8),
     )
+    other = SimpleNamespace(key="07e4", fill=Fill(models_trained=64, models_reused=0, seconds=2.5))
+    more = [bank, other, other]  # a claim may ask for a bank several times
     experiment = Experiment(count)
     evidence = gather(claim, experiment, "digits-mlp", "cpu")
     return record_evidence(
-        folder, claim, experiment, evidence, trained, rerun="", clone=root or clone
+        folder, claim, experiment, evidence, trained, more, rerun="", clone=root or clone
     )
 
 
@@ -141,6 +144,8 @@ def clone(tmp_path):
 def test_a_line_says_where_its_claim_lies_and_in_which_state(tmp_path, clone):
     (line, _) = recorded(tmp_path, clone)
     assert line.verdict == "supported"
+    assert (line.train_seconds, line.models_trained, line.models_reused) == (2.5, 64, 8)
+    assert line.provenance["banks"] == {"ba2c": [0.0, 0, 8], "07e4": [2.5, 64, 0]}
     assert line.provenance["file"] == "claims/test_mine.py"
     assert line.provenance["code"] == code_digest.code_digest(clone / "claims" / "test_mine.py")
 
