@@ -11,6 +11,8 @@ from benchsuite.shadows import Fill
 class TrainingProgress:
     """Prints models done, models per second and time left: at once, then every few seconds.
 
+    A bank that is done within those few seconds is only named once it is.
+
     Args:
         config: of the pytest session, whose terminal it prints to.
         name: of the subject, before each line.
@@ -29,12 +31,12 @@ class TrainingProgress:
         now = time.perf_counter()
         if now - self._last < self._every or not trained:
             return
-        self._last = now
         rate = trained / seconds
-        self._print(
-            f"{done:,} of {total:,} shadow models, {rate:.1f} models/s, "
-            f"{(total - done) / rate:.0f} s left"
-        )
+        left = (total - done) / rate
+        if left < self._every:
+            return
+        self._last = now
+        self._print(f"{done:,} of {total:,} shadow models, {rate:.1f} models/s, {left:.0f} s left")
 
     def finish(self, fill: Fill) -> None:
         """Print what was trained and what was there."""

@@ -6,7 +6,7 @@ holds, whatever was taken out of it or added.
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,13 +23,23 @@ SIZE = OnionSize(
 )
 
 
-def subject(examples=100, classes=5, name="planted", seed=0):
+def subject(examples=100, classes=5, name="planted", seed=0, side=4):
     """A subject of small pictures, each in a group of its own."""
-    images = np.random.default_rng(seed).random((examples, 1, 4, 4), dtype=np.float32)
+    images = np.random.default_rng(seed).random((examples, 1, side, side), dtype=np.float32)
     pool = Dataset(images, np.arange(examples) % classes, np.arange(examples), name)
     return Subject(
-        name, pool, pool.subset(range(min(10, examples))), partial(mlp, 16, 2, classes), Recipe(1)
+        name,
+        pool,
+        pool.subset(range(min(10, examples))),
+        partial(mlp, side**2, 2, classes),
+        Recipe(1),
     )
+
+
+@cache
+def _rows(design, models):
+    """The same for all truths and seeds, and slow to draw."""
+    return design.rows(0, models)
 
 
 class Bank:
@@ -45,7 +55,7 @@ class Bank:
 
     @cached_property
     def membership(self):
-        return self.design.rows(0, self.models)
+        return _rows(self.design, self.models)
 
     @cached_property
     def _confidence(self):

@@ -50,7 +50,8 @@ class LocalityExperiment(OnionWorlds):
     def groups(self) -> dict[str, tuple[World, dict[int, World]]]:
         """Of each group the models before, and by target those that lack what masks it.
 
-        "second layer", "random targets", "safe targets" lack the neighbours of each target;
+        "second layer", "random targets" and, in one block of models, "safe targets" lack the
+        neighbours of each target;
         "duplicates" two of them each, see `TwinsExperiment.unmasked`; "second layer, k = ..." lacks
         fewer. A control, which is about the
         second layer, has no other.
@@ -59,12 +60,14 @@ class LocalityExperiment(OnionWorlds):
         groups = {"second layer": (before, self._worlds(self.second_layer))}
         if not self.control:
             groups["random targets"] = before, self._worlds(self.random_targets)
-            groups["safe targets"] = before, self._worlds(self.safe_targets)
+            block = self.bank.design.block
+            safe = self._worlds(self.safe_targets, models=block)
+            groups["safe targets"] = self.base.among(block), safe
             groups["duplicates"] = TwinsExperiment(
                 self.subject, self.bank, self.size, self.workshop, cache=self.cache
             ).unmasked()
             for count in self.size.fewer_neighbours:
-                worlds = self._worlds(self.second_layer, count)
+                worlds = self._worlds(self.second_layer, neighbours=count)
                 groups[f"second layer, k = {count}"] = before, worlds
         return groups
 
@@ -77,10 +80,12 @@ class LocalityExperiment(OnionWorlds):
         half = self.without(self.exposed).halves()[1]
         return half.among(min(self.local_models, len(half)))
 
-    def _worlds(self, targets: Indices, neighbours: int | None = None) -> dict[int, World]:
+    def _worlds(
+        self, targets: Indices, neighbours: int | None = None, models: int | None = None
+    ) -> dict[int, World]:
         return {
-            int(target): self.without(self.near(int(target), neighbours), self.local_models)
-            for target in targets
+            target: self.without(self.near(target, neighbours), models or self.local_models)
+            for target in targets.tolist()
         }
 
     def near(self, target: int, neighbours: int | None = None) -> Removal:

@@ -115,14 +115,15 @@ class OnionWorlds:
     @property
     def selection(self) -> World:
         """Models of the whole pool that choose examples; never among those that are measured."""
-        return self._base(slice(0, self.bank.models - self.models))
+        return self.whole(slice(0, self.bank.models - self.models))
 
     @property
     def base(self) -> World:
         """Models of the whole pool that others are compared with."""
-        return self._base(slice(self.bank.models - self.models, self.bank.models))
+        return self.whole(slice(self.bank.models - self.models, self.bank.models))
 
-    def _base(self, rows: slice) -> World:
+    def whole(self, rows: slice) -> World:
+        """The world of some models of the whole pool."""
         everything = np.arange(len(self.subject.pool))
         key = ("base", rows.start, rows.stop)
         world: World = self.once(key, lambda: World.of(self.bank, everything, rows))
@@ -200,16 +201,19 @@ class OnionWorlds:
 
         Idealised: the base models, the removed examples ignored. Real: models trained without
         them. Both thresholds are at the same FPR on the same, kept, examples; B is the base models'
-        TPR on all examples.
+        TPR on all examples. The paper's threshold for I is at that FPR on all examples, also those
+        that are ignored: "log (R/I), I as in the paper".
         """
         fpr, real = self.size.fpr, self.without(removal)
         for base, retrained in zip(self.base.blocks(), real.blocks(), strict=True):
             ideal = base.at(removal.kept).log_tpr(fpr)
-            logs = base.log_tpr(fpr), ideal, retrained.log_tpr(fpr)
+            all_of_them, real_log = base.log_tpr(fpr), retrained.log_tpr(fpr)
+            as_in_paper = base.at(removal.kept).log_share_found(base.threshold(fpr))
             yield {
-                "log (R/I)": logs[2] - logs[1],
-                "log (B/I)": logs[0] - logs[1],
-                "log (B/R)": logs[0] - logs[2],
+                "log (R/I)": real_log - ideal,
+                "log (R/I), I as in the paper": real_log - as_in_paper,
+                "log (B/I)": all_of_them - ideal,
+                "log (B/R)": all_of_them - real_log,
                 "accuracy lost": float(base.accuracy.mean() - retrained.accuracy.mean()),
             }
 
@@ -234,7 +238,7 @@ class OnionExperiment(OnionWorlds):
         size = max(block, self.bank.models // (2 * pairs) // block * block)
         for number, first in enumerate(range(0, self.bank.models - 2 * size + 1, 2 * size)):
             one, other = (
-                self._base(slice(start, start + size)).advantage for start in (first, first + size)
+                self.whole(slice(start, start + size)).advantage for start in (first, first + size)
             )
             if self.control == PERMUTED:
                 rng = np.random.default_rng([self.bank.design.seed, 21, number])
@@ -266,7 +270,7 @@ class OnionExperiment(OnionWorlds):
         """
         fpr, removal = self.size.fpr, self.exposed
         real = self.without(removal)
-        added = self.base if self.control == PUT_BACK else self._with_outliers(removal)
+        added = self.base if self.control == PUT_BACK else self.with_outliers(removal)
         outliers = np.flatnonzero(~np.isin(added.examples, removal.kept))
         of_layer = memorization(self.base.at(removal.examples))
         for base, without, instead in zip(
@@ -279,7 +283,12 @@ class OnionExperiment(OnionWorlds):
                 "memorization": memorization(instead.take(outliers)) - of_layer,
             }
 
-    def _with_outliers(self, removal: Removal) -> World:
+    def with_outliers(self, removal: Removal) -> World:
+        """Models trained with foreign outliers instead of what is removed.
+
+        Raises:
+            CannotResolveError: there are none for this pool.
+        """
         kept = removal.without(self.subject)
         try:
             pool = foreign_outliers(kept.pool, len(removal), seed=self.bank.design.seed)
@@ -357,7 +366,7 @@ class OnionExperiment(OnionWorlds):
         quarter = len(self.selection) // units
         size = len(final) // units
         for unit in range(units):
-            chosen = self._base(slice(unit * quarter, (unit + 1) * quarter)).advantage
+            chosen = self.whole(slice(unit * quarter, (unit + 1) * quarter)).advantage
             layer = most(chosen, len(peeled))
             shared = np.intersect1d(layer, peeled.examples)
             rows = slice(unit * size, (unit + 1) * size)

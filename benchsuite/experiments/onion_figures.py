@@ -76,7 +76,7 @@ def _capacity(onion: OnionExperiment) -> Arrays:
     """Idealised, real, and real with foreign outliers, on what a peel keeps (Figure 4)."""
     removal = onion.exposed
     idealised, real = _kept(onion, removal)
-    instead = onion._with_outliers(removal).at(removal.kept)
+    instead = onion.with_outliers(removal).at(removal.kept)
     name = "foreign outliers in their place"
     return _curves({IDEALISED: idealised, REAL: real, name: instead}, onion.size.fpr)
 
@@ -145,7 +145,7 @@ def _agreement(onion: OnionExperiment) -> Arrays:
     size = onion.bank.models // 2 // block * block
     if not size:
         raise CannotResolveError(f"{onion.bank.models} models are no two blocks of {block}")
-    one, other = (onion._base(slice(first, first + size)).advantage for first in (0, size))
+    one, other = (onion.whole(slice(first, first + size)).advantage for first in (0, size))
     layers = np.zeros((2, len(one)), dtype=np.bool_)
     for layer, advantage in zip(layers, (one, other), strict=True):
         layer[most(advantage, onion.layer_size())] = True

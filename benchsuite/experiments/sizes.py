@@ -57,7 +57,8 @@ class OnionSize:
 
     Attributes:
         blocks: of models in each retrained world, and of the base bank that it is compared with.
-        local_blocks: of models in each world that lacks one target's neighbours.
+        local_blocks: of models in each world that lacks one target's neighbours; one for safe
+            targets and for duplicates.
         targets: whose neighbours are removed, in each group.
         neighbours: removed of each target.
         rounds: of iterative peeling.

@@ -249,8 +249,7 @@ class TwinsExperiment(OnionWorlds):
         rise = after.at(unique).advantage - chosen_on.at(unique).advantage
         targets = unique[most(rise, self.size.targets)]
         top = top_influences(rightness(chosen_on), chosen_on.membership, targets, MASKERS)
-        models = min(self.local_models, len(before))
-        pool = self.doubled.pool
+        models, pool = self.bank.design.block, self.doubled.pool
         worlds = {}
         for target, maskers in zip(targets.tolist(), top.T, strict=True):
             removal = Removal(pool, f"twins-of-{target}", maskers)

@@ -11,7 +11,7 @@ from scipy.special import expit
 from benchsuite.attacks.lira import lira
 from benchsuite.attacks.privacy import advantage
 from benchsuite.shadows import ShadowBank
-from benchsuite.stats.roc import tpr_at_fpr
+from benchsuite.stats.roc import roc_curve, tpr_at_fpr
 from benchsuite.stats.verdict import CannotResolveError
 
 LEAST_FALSE_POSITIVES = 20
@@ -182,7 +182,19 @@ class World:
 
     def log_tpr(self, fpr: float) -> float:
         """Logarithm of `tpr`, of which half a member is the least."""
-        return float(np.log(max(self.tpr(fpr), 0.5 / int(self.membership.sum()))))
+        return self._log_share(self.tpr(fpr))
+
+    def threshold(self, fpr: float) -> float:
+        """The lowest score from which on at most this share of the non-members is accused."""
+        curve = roc_curve(self.scores, self.membership)
+        return float(curve.thresholds[np.searchsorted(curve.fpr, fpr, side="right") - 1])
+
+    def log_share_found(self, threshold: float) -> float:
+        """Logarithm of the share of members that score so much; half a member is the least."""
+        return self._log_share(float(np.mean(self.scores[self.membership] >= threshold)))
+
+    def _log_share(self, share: float) -> float:
+        return float(np.log(max(share, 0.5 / int(self.membership.sum()))))
 
 
 def rightness(world: World) -> NDArray[np.float32]:

@@ -291,7 +291,7 @@ def test_outliers_take_the_place_of_the_layer():
         == Dataset(worlds.subject.pool.images[kept], worlds.subject.pool.labels[kept]).digest
     )
     assert len(subject.pool) == 100
-    added = worlds._with_outliers(worlds.exposed)
+    added = worlds.with_outliers(worlds.exposed)
     np.testing.assert_array_equal(added.examples, [*kept, *[-1] * 10])
     assert mean(units, "with outliers / without") == pytest.approx(0, abs=0.3)
     assert mean(units, "with outliers / idealised") > 0.8

@@ -121,7 +121,7 @@ def worlds(onion, kind):
     ideal, real = base.at(exposed.kept), onion.without(exposed)
     if kind == "onion-roc":
         return base, ideal, real
-    return ideal, real, onion._with_outliers(exposed).at(exposed.kept)
+    return ideal, real, onion.with_outliers(exposed).at(exposed.kept)
 
 
 @pytest.mark.parametrize("kind", ROCS)
@@ -185,7 +185,7 @@ def test_there_is_no_band_over_a_single_block():
 def test_the_halves_of_the_bank_are_independent_and_its_whole():
     onion = experiment()
     arrays = onion.figure("onion-agreement")
-    halves = [onion._base(slice(0, 128)), onion._base(slice(128, 256))]
+    halves = [onion.whole(slice(0, 128)), onion.whole(slice(128, 256))]
     assert np.array_equal(halves[0].membership, onion.bank.membership[:128])
     assert np.array_equal(halves[1].membership, onion.bank.membership[128:])
     assert np.array_equal(arrays["one"], halves[0].advantage)

@@ -261,7 +261,7 @@ def test_removing_the_closest_maskers_exposes():
     np.testing.assert_array_equal(before.confidence, half.confidence)
     twin = dict(zip(worlds.originals, worlds.twins, strict=True))
     for target, world in lacking.items():
-        assert len(world) == 128
+        assert len(world) == 64
         assert len(world.examples) == 102
         assert twin[target] not in world.examples
         assert target in world.examples

@@ -242,3 +242,14 @@ def test_rightness_of_extreme_scores_is_a_number():
     whole = world()
     extreme = replace(whole, scores=np.where(whole.membership, 1e4, -1e4))
     assert (rightness(extreme) == 1).all()
+
+
+def test_a_threshold_is_where_the_roc_reads_its_rate():
+    whole, fpr = world(), 0.05
+    threshold = whole.threshold(fpr)
+    outside = whole.scores[~whole.membership]
+    assert np.mean(outside >= threshold) <= fpr
+    assert whole.log_share_found(threshold) == pytest.approx(whole.log_tpr(fpr))
+    lower = np.sort(outside[outside < threshold])[-1]
+    assert np.mean(outside >= lower) > fpr
+    assert whole.log_share_found(np.inf) == pytest.approx(np.log(0.5 / whole.membership.sum()))
