@@ -6,6 +6,9 @@ without them (real); I and R are compared on the same, kept, examples at the sam
 cpu tier, 0.01 % at the gpu tier. What chooses a layer, a target or a neighbour is never among the
 models that are measured. The true label's scaled confidence decides.
 
+Intervals are over blocks of attacked models, for the layer, the targets and the audit that one base
+bank chose: another bank of the same pool would choose others, which no interval here covers.
+
 Margins were set after a pilot with other seeds, before the first run.
 """
 

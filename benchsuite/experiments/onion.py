@@ -336,20 +336,25 @@ class OnionExperiment(OnionWorlds):
     def audits(self) -> Iterator[float]:
         """Of each block: share of what the base audit calls safe that is exposed after the removal.
 
-        An example counts where both one half of the retrained models and the block, which is of the
-        other half, find it exposed: the noise of one block alone would expose some.
+        An example counts where both the block and the one before it find it exposed, each attacked
+        alone: the noise of one block would expose some.
 
         Raises:
-            CannotResolveError: the audit calls nothing safe.
+            CannotResolveError: the audit calls nothing safe, or there is a single block.
         """
         removal = self.layer
         safe = self.selection.advantage[removal.kept] <= SAFE
         if not safe.any():
             raise CannotResolveError(f"no example has an advantage of {SAFE} or less")
-        for found_on, confirmed_on in self._halves(self.without(removal)):
-            exposed = safe & (found_on.advantage >= EXPOSED)
-            for block in confirmed_on.blocks():
-                yield float((block.advantage[exposed] >= EXPOSED).sum() / safe.sum())
+        real = self.without(removal)
+        exposed = [block.advantage >= EXPOSED for block in real.among(real.block).blocks()]
+        if len(exposed) < 2:
+            raise CannotResolveError(
+                f"{len(real)} models are no two blocks of {real.block}, which confirm each other: "
+                "train more models"
+            )
+        for found, confirmed in zip(exposed[-1:] + exposed[:-1], exposed, strict=True):
+            yield float(np.mean((found & confirmed)[safe]))
 
     def peeling(self) -> Iterator[dict[str, float]]:
         """One shot against as many examples removed in several rounds (Appendix A).
