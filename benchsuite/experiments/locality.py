@@ -57,18 +57,20 @@ class LocalityExperiment(OnionWorlds):
         second layer, has no other.
         """
         before = self.base.among(self.local_models)
-        groups = {"second layer": (before, self._worlds(self.second_layer))}
+        whose = "random-neighbours" if self.control else "neighbours-of-second-layer"
+        groups = {"second layer": (before, self._lacking(whose, self.second_layer))}
         if not self.control:
-            groups["random targets"] = before, self._worlds(self.random_targets)
+            targets = self._lacking("neighbours-of-random-targets", self.random_targets)
+            groups["random targets"] = before, targets
             block = self.bank.design.block
-            safe = self._worlds(self.safe_targets, models=block)
+            safe = self._lacking("neighbours-of-safe-targets", self.safe_targets, models=block)
             groups["safe targets"] = self.base.among(block), safe
             groups["duplicates"] = TwinsExperiment(
                 self.subject, self.bank, self.size, self.workshop, cache=self.cache
             ).unmasked()
             for count in self.size.fewer_neighbours:
-                worlds = self._worlds(self.second_layer, neighbours=count)
-                groups[f"second layer, k = {count}"] = before, worlds
+                fewer = self._lacking(f"{count}-{whose}", self.second_layer, neighbours=count)
+                groups[f"second layer, k = {count}"] = before, fewer
         return groups
 
     @property
@@ -80,13 +82,11 @@ class LocalityExperiment(OnionWorlds):
         half = self.without(self.exposed).halves()[1]
         return half.among(min(self.local_models, len(half)))
 
-    def _worlds(
-        self, targets: Indices, neighbours: int | None = None, models: int | None = None
+    def _lacking(
+        self, whose: str, targets: Indices, neighbours: int | None = None, models: int | None = None
     ) -> dict[int, World]:
-        return {
-            target: self.without(self.near(target, neighbours), models or self.local_models)
-            for target in targets.tolist()
-        }
+        removals = {target: self.near(target, neighbours) for target in targets.tolist()}
+        return self.worlds(self.subject, whose, removals, models or self.local_models)
 
     def near(self, target: int, neighbours: int | None = None) -> Removal:
         """The target's neighbours, or under the control as many random examples of the layer.

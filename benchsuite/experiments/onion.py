@@ -27,7 +27,7 @@ from benchsuite.experiments.sizes import OnionSize
 from benchsuite.experiments.world import World
 from benchsuite.memorization.label import label_memorization
 from benchsuite.shadows import ShadowBank
-from benchsuite.shadows.design import Design
+from benchsuite.shadows.design import Design, Lacking
 from benchsuite.stats.verdict import CannotResolveError
 from benchsuite.subject import Subject
 from benchsuite.workshop import Workshop
@@ -145,15 +145,46 @@ class OnionWorlds:
         Raises:
             CannotResolveError: its models are trained on another share than half of their pool.
         """
-        if subject.share != 0.5:  # else what stays would have to be a multiple of more than 2
-            raise CannotResolveError(
-                f"{subject.name} trains each model on a share of {subject.share:g}: removals are "
-                "made for one half"
-            )
+        _check_half(subject)
         bank = self.workshop.bank(subject, models or self.models, design=design)
         key = ("world", bank.key, bank.models, examples.tobytes())
         world: World = self.once(key, lambda: World.of(bank, examples))
         return world
+
+    def worlds(
+        self, subject: Subject, why: str, removals: Mapping[int, Removal], models: int
+    ) -> dict[int, World]:
+        """By target, models of the subject that lack what is removed for it; all in one bank.
+
+        Args:
+            subject: whose pool the removals are of.
+            why: a word for the bank's name.
+            removals: by target.
+            models: in each world.
+
+        Raises:
+            CannotResolveError: as `world`.
+        """
+        _check_half(subject)
+        named = replace(subject, name=f"{subject.name}-without-{why}")
+        design = Lacking(
+            len(subject.pool),
+            tuple(removal.examples for removal in removals.values()),
+            subject.share,
+            self.bank.design.seed,
+        )
+        bank = self.workshop.bank(named, models * len(removals), design=design)
+
+        def compute() -> dict[int, World]:
+            return {
+                target: World.of(
+                    bank, removal.kept, design.models_of(part, bank.models), design.kept(part)
+                )
+                for part, (target, removal) in enumerate(removals.items())
+            }
+
+        worlds: dict[int, World] = self.once(("worlds", bank.key, bank.models), compute)
+        return worlds
 
     def once(self, key: Any, compute: Callable[[], Any]) -> Any:
         """What `compute` gives, computed once for all arms."""
@@ -409,6 +440,14 @@ class OnionExperiment(OnionWorlds):
 def most(values: Floats, count: int) -> Indices:
     """Positions of the `count` largest values, the first of equals first."""
     return np.argsort(-values, kind="stable")[:count]
+
+
+def _check_half(subject: Subject) -> None:
+    if subject.share != 0.5:  # else what stays would have to be a multiple of more than 2
+        raise CannotResolveError(
+            f"{subject.name} trains each model on a share of {subject.share:g}: removals are made "
+            "for one half"
+        )
 
 
 def memorization(world: World) -> float:

@@ -38,7 +38,7 @@ def _gap(onion: OnionExperiment) -> Arrays | None:
 
     None where a bank keeps no weights, which would have to be trained anew.
     """
-    if onion.bank.execution.strategy != "stacked":
+    if onion.bank.execution.strategy == "looped":
         return None
     removal, last = onion.layer, slice(onion.bank.models - onion.models, None)
     columns = ("pool.gap", "pool.correct", "test.correct")

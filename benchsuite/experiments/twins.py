@@ -250,8 +250,9 @@ class TwinsExperiment(OnionWorlds):
         targets = unique[most(rise, self.size.targets)]
         top = top_influences(rightness(chosen_on), chosen_on.membership, targets, MASKERS)
         models, pool = self.bank.design.block, self.doubled.pool
-        worlds = {}
-        for target, maskers in zip(targets.tolist(), top.T, strict=True):
-            removal = Removal(pool, f"twins-of-{target}", maskers)
-            worlds[target] = self.world(removal.without(self.doubled), removal.kept, models)
+        removals = {
+            target: Removal(pool, f"twins-of-{target}", maskers)
+            for target, maskers in zip(targets.tolist(), top.T, strict=True)
+        }
+        worlds = self.worlds(self.doubled, "closest-of-duplicates", removals, models)
         return before.among(models), worlds

@@ -70,18 +70,19 @@ class World:
         cls,
         bank: ShadowBank,
         examples: Indices,
-        rows: slice = slice(None),
+        rows: slice | Indices = slice(None),
+        columns: slice | Indices = slice(None),
         statistic: str = "confidence",
     ) -> "World":
-        """The world of these rows of a bank, each half of them attacked with the other.
+        """The world of these rows and columns of a bank, each half of it attacked with the other.
 
-        By the scaled confidence of the true label, or by another column of the bank.
+        By the scaled confidence of the true label, or by another statistic that the bank has.
         """
-        confidence = bank.column("pool", statistic)[rows]
-        membership = bank.membership[rows]
+        confidence = bank.column("pool", statistic)[rows][:, columns]
+        membership = bank.membership[rows][:, columns]
         return cls(
             confidence,
-            bank.column("pool", "correct")[rows],
+            bank.column("pool", "correct")[rows][:, columns],
             membership,
             cross_attack(confidence, membership),
             examples,

@@ -2,7 +2,7 @@
 
 from benchsuite.shadows.bank import Fill, ShadowBank
 from benchsuite.shadows.columns import COLUMNS
-from benchsuite.shadows.design import Balanced, Design, Tied
+from benchsuite.shadows.design import Balanced, Design, Lacking, Tied
 from benchsuite.shadows.execution import Execution
 from benchsuite.shadows.fill import Progress, train_shadows
 from benchsuite.shadows.shards import BankError
@@ -14,6 +14,7 @@ __all__ = [
     "Design",
     "Execution",
     "Fill",
+    "Lacking",
     "Progress",
     "ShadowBank",
     "Tied",

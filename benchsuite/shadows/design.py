@@ -21,6 +21,7 @@ _VERSION = 1  # of what a seed draws
 UInt64s = NDArray[np.uint64]
 Identity = dict[str, str | int | float | list[list[int]]]
 Twins = tuple[tuple[int, int], ...]
+Removals = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -213,10 +214,93 @@ class Tied:
             raise ValueError(f"the {name} are balanced on their own: {error}") from None
 
 
-Design = Balanced | Tied
+@dataclass(frozen=True)
+class Lacking:
+    """Several balanced designs over one pool, each without some examples, in one bank.
+
+    For many small removals, whose models are then trained together (Carlini et al. 2022, The
+    Privacy Onion Effect, Sec. 5.1). Blocks take turns: block 0 is the first block of a design that
+    lacks the first removal, block 1 of one that lacks the second, and after the last the first has
+    its turn again. What is lacking is OUT; what `Balanced` says holds for the others.
+
+    Args:
+        examples: size of the pool, at least 2.
+        removals: of each part the indices of the pool that it lacks.
+        share: as for `Balanced`, of what a part does not lack.
+        seed: as for `Balanced`.
+
+    Raises:
+        ValueError: no removals; one that is empty, names an index twice or one outside the pool; a
+            share or seed that `Balanced` refuses; or share x what stays is not whole.
+    """
+
+    examples: int
+    removals: Removals
+    share: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_examples(self.examples)
+        object.__setattr__(self, "removals", _checked_removals(self.removals, self.examples))
+        _check_share(self.share)
+        _check_seed(self.seed)
+        for part in range(len(self.removals)):
+            self._part(part)  # which refuses what it cannot balance
+
+    @property
+    def block(self) -> int:
+        """Rows per block."""
+        return self._part(0).block
+
+    def rows(self, first: int, last: int) -> Bools:
+        """Membership of models first, first + 1, ..., last - 1: bool [last - first, examples].
+
+        Raises:
+            ValueError: unless 0 <= first <= last.
+        """
+        _check_range(first, last)
+        rows = np.zeros((last - first, self.examples), dtype=np.bool_)
+        for index in range(first // self.block, math.ceil(last / self.block)):
+            low, high = max(first, index * self.block), min(last, (index + 1) * self.block)
+            part = index % len(self.removals)
+            rows[low - first : high - first, self.kept(part)] = self._part(part).rows(low, high)
+        return rows
+
+    def kept(self, part: int) -> NDArray[np.intp]:
+        """Indices of the pool that this part does not lack, ascending."""
+        return np.setdiff1d(np.arange(self.examples), self.removals[part])
+
+    def models_of(self, part: int, models: int) -> NDArray[np.intp]:
+        """Which of the first `models` models are of this part, ascending."""
+        return np.flatnonzero(np.arange(models) // self.block % len(self.removals) == part)
+
+    def identity(self) -> Identity:
+        """What determines the rows, for hashing; ready for JSON."""
+        return {
+            "design": "lacking",
+            "version": _VERSION,
+            "examples": int(self.examples),
+            "removals": [list(each) for each in self.removals],
+            "share": float(self.share),
+            "seed": int(self.seed),
+        }
+
+    def _part(self, part: int) -> Balanced:
+        stay = int(self.examples) - len(self.removals[part])
+        try:
+            return Balanced(stay, self.share, self.seed)
+        except ValueError as error:
+            raise ValueError(f"what stays of removal {part} is balanced: {error}") from None
+
+
+Design = Balanced | Tied | Lacking
 """Who is IN, as a rule."""
 
-_DESIGNS: dict[str, Callable[..., Design]] = {"balanced": Balanced, "tied": Tied}
+_DESIGNS: dict[str, Callable[..., Design]] = {
+    "balanced": Balanced,
+    "tied": Tied,
+    "lacking": Lacking,
+}
 
 
 def design_of(identity: Mapping[str, Any]) -> Design:
@@ -290,6 +374,27 @@ def _checked_twins(twins: Sequence[Sequence[int]], examples: int) -> Twins:
         known.update(pair)
     ordered = (sorted((int(one), int(other))) for one, other in twins)
     return tuple(sorted((low, high) for low, high in ordered))
+
+
+def _checked_removals(removals: Sequence[Sequence[int]], examples: int) -> Removals:
+    """The same removals, each ascending."""
+    if len(removals) == 0:
+        raise ValueError("removals is empty, expected at least one: use Balanced where none lacks")
+    for number, removal in enumerate(removals):
+        found = np.unique(np.asarray(removal))
+        if found.size == 0 or found.dtype.kind not in "iu":
+            raise ValueError(
+                f"removals holds {removal!r} as number {number}, expected indices of the pool"
+            )
+        if found.size < len(removal):
+            raise ValueError(f"removal {number} names an example twice, expected each once")
+        if found[0] < 0 or found[-1] >= examples:
+            wrong = found[0] if found[0] < 0 else found[-1]
+            raise ValueError(
+                f"removal {number} holds {wrong}, expected indices of the pool, from 0 to "
+                f"{examples - 1}"
+            )
+    return tuple(tuple(sorted(map(int, each))) for each in removals)
 
 
 def _check_range(first: int, last: int) -> None:

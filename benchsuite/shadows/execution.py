@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from benchsuite.subject import Subject
-from benchsuite.training import Strategy, template, why_not_stacked
+from benchsuite.training import Strategy, is_dense, template, why_not_stacked
 
 STACK_UP_TO = 100_000
 """Parameters up to which a model is stacked: larger ones fill the device one by one."""
 
-_STACK = 32
+_STACKS = {"dense": 128, "stacked": 32}
+"""Models at most; a stack never has more than a block."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ def execution_for(subject: Subject, device: str) -> Execution:
     model = template(subject.model)
     small = sum(parameter.numel() for parameter in model.parameters()) <= STACK_UP_TO
     if small and why_not_stacked(model) is None:
-        return Execution("stacked", _STACK, 1, "float32", device)
+        strategy: Strategy = "dense" if is_dense(model) else "stacked"
+        return Execution(strategy, _STACKS[strategy], 1, "float32", device)
     return Execution("looped", 1, torch.get_num_threads(), "float32", device)
 
 

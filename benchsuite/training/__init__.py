@@ -5,6 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from benchsuite.training.batches import ModelFactory, TrainingJob, Weights, template
+from benchsuite.training.dense import DenseGradients, is_dense
 from benchsuite.training.looped import logits_looped, train_looped
 from benchsuite.training.recipe import Augmentation, Recipe
 from benchsuite.training.stacked import logits_stacked, train_stacked, why_not_stacked
@@ -12,7 +13,9 @@ from benchsuite.training.stacked import logits_stacked, train_stacked, why_not_s
 SEMANTICS = 1
 """Raised whenever the same job would give other models: banks made before are then not reused."""
 
-Strategy = Literal["stacked", "looped"]
+Strategy = Literal["dense", "stacked", "looped"]
+"""How models are trained: in a stack with gradients written out, which is for multilayer
+perceptrons; in a stack with autograd's; or one after another."""
 
 __all__ = [
     "SEMANTICS",
@@ -22,6 +25,7 @@ __all__ = [
     "Strategy",
     "TrainingJob",
     "Weights",
+    "is_dense",
     "logits",
     "template",
     "train",
@@ -30,11 +34,13 @@ __all__ = [
 
 
 def train(job: TrainingJob, strategy: Strategy) -> Weights:
-    """Train every model of the job; both strategies give the same models up to rounding."""
+    """Train every model of the job; all strategies give the same models up to rounding."""
+    if strategy == "dense":
+        return train_stacked(job, DenseGradients)
     return train_stacked(job) if strategy == "stacked" else train_looped(job)
 
 
 def logits(factory: ModelFactory, weights: Weights, inputs: Tensor, strategy: Strategy) -> Tensor:
     """Logits [models, examples, classes] of trained models in evaluation mode."""
-    of = logits_stacked if strategy == "stacked" else logits_looped
+    of = logits_looped if strategy == "looped" else logits_stacked
     return of(factory, weights, inputs)

@@ -96,7 +96,10 @@ class TrainingJob:
         return _made(self.factory, seed).to(self.inputs.device, self.inputs.dtype)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Minibatches of one epoch: inputs [models, batch, ...] and labels [models, batch]."""
+        """Minibatches of one epoch: inputs [models, batch, ...] and labels [models, batch].
+
+        The next minibatch is written over the inputs of this one: nothing is allocated a step.
+        """
         self.before_epoch()
         size = self.subsets.shape[1]
         orders = randomness.epoch_orders(self.seed, self.models, epoch, size)
@@ -111,10 +114,15 @@ class TrainingJob:
                     self.seed, self.models, epoch, size, change.shift
                 )
             )
+        most = min(size, self.recipe.batch_size) * len(self.models)
+        gathered = self.inputs.new_empty((most, *self.inputs.shape[1:]))
         for start in range(0, size, self.recipe.batch_size):
             batch = slice(start, start + self.recipe.batch_size)
             # Gathered batch-major in memory: convolutions read it in place, Linear strides over it.
-            inputs = self.inputs[examples[:, batch].T].transpose(0, 1)
+            chosen = examples[:, batch].T
+            inputs = gathered.narrow(0, 0, chosen.numel())
+            torch.index_select(self.inputs, 0, chosen.reshape(-1), out=inputs)
+            inputs = inputs.unflatten(0, chosen.shape).transpose(0, 1)
             if change is not None:
                 inputs = augmented(inputs, change, shifts[:, batch], flips[:, batch])
             yield inputs, labels[:, batch]

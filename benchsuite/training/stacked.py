@@ -7,6 +7,7 @@ until a Linear layer needs it first.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,19 +21,55 @@ from benchsuite.training.batches import (
     set_learning_rate,
     template,
 )
+from benchsuite.training.dense import rectified_gradient
 
 Layer = Callable[[Tensor, list[Tensor]], Tensor]
+Activation = Callable[[Tensor], Tensor]
 
 
-def _linear(layer: nn.Linear) -> Layer:
+class _RectifiedInPlace(torch.autograd.Function):
+    """ReLU of a tensor that nobody else needs; its gradient goes into a buffer of the caller's."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, buffers: dict[torch.Size, Tensor]) -> Tensor:
+        ctx.mark_dirty(x)
+        x.relu_()
+        ctx.save_for_backward(x)
+        ctx.buffers = buffers
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (output,) = ctx.saved_tensors
+        if output.shape not in ctx.buffers:
+            ctx.buffers[output.shape] = torch.empty_like(output)
+        buffer = ctx.buffers[output.shape].copy_(gradient)  # of two layouts it is slow: a tenth
+        rectified_gradient(buffer, output, out=buffer)
+        return buffer, None
+
+
+def _rectify() -> Activation:
+    """The ReLU right after a product. On a CPU, pages for new tensors take longer than it does."""
+    buffers: dict[torch.Size, Tensor] = {}
+
+    def forward(x: Tensor) -> Tensor:
+        if not x.requires_grad:
+            return x.relu_()
+        rectified: Tensor = _RectifiedInPlace.apply(x, buffers)  # type: ignore[no-untyped-call]
+        return rectified
+
+    return forward
+
+
+def _linear(layer: nn.Linear, activation: Activation) -> Layer:
     def forward(x: Tensor, parameters: list[Tensor]) -> Tensor:
         if x.ndim > 3:  # of an input with more axes, Linear changes the last alone
             rows: Tensor = forward(x.flatten(1, -2), parameters).unflatten(1, x.shape[1:-1])
             return rows
         weight = parameters[0].transpose(1, 2)
         if layer.bias is None:
-            return torch.bmm(x, weight)
-        return torch.baddbmm(parameters[1].unsqueeze(1), x, weight)
+            return activation(torch.bmm(x, weight))
+        return activation(torch.baddbmm(parameters[1].unsqueeze(1), x, weight))
 
     return forward
 
@@ -48,7 +85,7 @@ def _split(x: Tensor, models: int) -> Tensor:
     return split.transpose(0, 1)
 
 
-def _conv2d(layer: nn.Conv2d) -> Layer:
+def _conv2d(layer: nn.Conv2d, activation: Activation) -> Layer:
     def forward(x: Tensor, parameters: list[Tensor]) -> Tensor:
         models = len(x)
         merged: Tensor = functional.conv2d(
@@ -60,7 +97,7 @@ def _conv2d(layer: nn.Conv2d) -> Layer:
             layer.dilation,
             groups=models * layer.groups,
         )
-        return _split(merged, models)
+        return _split(activation(merged), models)
 
     return forward
 
@@ -82,9 +119,11 @@ def _flatten(layer: nn.Flatten) -> Layer:
     return lambda x, _: x.flatten(2)
 
 
-STACKED: dict[type[nn.Module], Callable[..., Layer]] = {
+_PRODUCTS: dict[type[nn.Module], Callable[..., Layer]] = {
     nn.Linear: _linear,
     nn.Conv2d: _conv2d,
+}
+_OTHERS: dict[type[nn.Module], Callable[..., Layer]] = {
     nn.MaxPool2d: _per_image,
     nn.AvgPool2d: _per_image,
     nn.AdaptiveAvgPool2d: _per_image,
@@ -95,6 +134,7 @@ STACKED: dict[type[nn.Module], Callable[..., Layer]] = {
     nn.Tanh: _elementwise,
     nn.GELU: _elementwise,
 }
+STACKED = _PRODUCTS | _OTHERS
 """Stacked form of each known layer. Exact types: a subclass may compute something else."""
 
 
@@ -140,13 +180,19 @@ class Stack:
 
     def __init__(self, template: nn.Module, weights: Weights) -> None:
         self.weights = weights
-        self._layers: list[tuple[Layer, list[Tensor]]] = [
-            (
-                STACKED[type(layer)](layer),
-                [weights[f"{name}.{each}"] for each, _ in layer.named_parameters()],
-            )
-            for name, layer in _layers(template)
-        ]
+        self._layers: list[tuple[Layer, list[Tensor]]] = []
+        left = _layers(template)
+        while left:
+            name, layer = left.pop(0)
+            parameters = [weights[f"{name}.{each}"] for each, _ in layer.named_parameters()]
+            if type(layer) not in _PRODUCTS:
+                form = _OTHERS[type(layer)](layer)
+            elif left and type(left[0][1]) is nn.ReLU:
+                left.pop(0)
+                form = _PRODUCTS[type(layer)](layer, _rectify())
+            else:
+                form = _PRODUCTS[type(layer)](layer, lambda x: x)
+            self._layers.append((form, parameters))
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Logits [models, batch, classes] of inputs [models, batch, ...]."""
@@ -162,21 +208,51 @@ def losses(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.logsumexp(2) - of_label).mean(1)
 
 
-def train_stacked(job: TrainingJob) -> Weights:
+class Gradients(Protocol):
+    """Called with a batch, it leaves the gradient of each model's own loss in `.grad`.
+
+    Attributes:
+        parameters: of all models, for an optimizer.
+    """
+
+    parameters: list[Tensor]
+
+    def __call__(self, inputs: Tensor, labels: Tensor) -> None:
+        """Of inputs [models, batch, ...] and labels [models, batch]."""
+
+
+class GraphGradients:
+    """Gradients of any stack, from the graph that autograd records."""
+
+    def __init__(self, template: nn.Module, weights: Weights) -> None:
+        self._stack = Stack(template, weights)
+        self.parameters = list(weights.values())
+        for parameter in self.parameters:
+            parameter.requires_grad_()
+
+    def __call__(self, inputs: Tensor, labels: Tensor) -> None:
+        """Of inputs [models, batch, ...] and labels [models, batch]."""
+        for parameter in self.parameters:
+            parameter.grad = None
+        losses(self._stack(inputs), labels).sum().backward()
+
+
+def train_stacked(
+    job: TrainingJob, gradients_of: Callable[[nn.Module, Weights], Gradients] = GraphGradients
+) -> Weights:
     """Train the job's models in one stack and return their weights, [models, ...] by name."""
     untrained = [job.untrained(model) for model in job.models]
     weights = _stack_states(untrained)
-    stack = Stack(untrained[0], weights)
-    for parameter in weights.values():
-        parameter.requires_grad_()
-    optimizer = optimizer_for(job.recipe, list(weights.values()))
-    stopping = _EarlyStopping(job, stack) if job.recipe.early_stopping is not None else None
+    gradients = gradients_of(untrained[0], weights)
+    optimizer = optimizer_for(job.recipe, gradients.parameters)
+    stopping = None
+    if job.recipe.early_stopping is not None:
+        stopping = _EarlyStopping(job, Stack(untrained[0], weights))
     step = 0
     for epoch in range(job.recipe.epochs):
         for inputs, labels in job.epoch(epoch):
             set_learning_rate(optimizer, job.recipe.learning_rate_at(step, job.steps))
-            optimizer.zero_grad()
-            losses(stack(inputs), labels).sum().backward()
+            gradients(inputs, labels)
             optimizer.step()
             step += 1
         if stopping is not None and stopping.all_stopped_after_epoch():

@@ -13,7 +13,7 @@ from torch import nn
 from benchsuite.data import Dataset, sources
 from benchsuite.models import cnn32, digits_cnn, mlp
 from benchsuite.provenance import provenance
-from benchsuite.shadows import Balanced, BankError, ShadowBank, Tied, fill, shards
+from benchsuite.shadows import Balanced, BankError, Lacking, ShadowBank, Tied, fill, shards
 from benchsuite.shadows import train_shadows as on_any_device
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe
@@ -37,6 +37,8 @@ def with_dropout():
 
 
 TIED = Tied(60, ((0, 59), (7, 3)), seed=5)
+LACKING = Lacking(60, ((0, 59), (7, 3)), seed=5)
+STACKED = replace(SUBJECT, name="stacked", model=digits_cnn, recipe=Recipe(epochs=1))
 LOOPED = replace(SUBJECT, name="looped", model=with_dropout, recipe=Recipe(epochs=1))
 
 
@@ -51,15 +53,19 @@ def leftovers(folder):
 # ---- growing ----
 
 
-@pytest.mark.parametrize("subject", [SUBJECT, LOOPED], ids=["stacked", "looped"])
-def test_a_bank_that_grew_equals_one_made_at_once(tmp_path, subject):
+@pytest.mark.parametrize(
+    ("subject", "strategy"),
+    [(SUBJECT, "dense"), (STACKED, "stacked"), (LOOPED, "looped")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_bank_that_grew_equals_one_made_at_once(tmp_path, subject, strategy):
     train_shadows(subject, 64, folder=tmp_path / "grown")
     grown = train_shadows(subject, 128, folder=tmp_path / "grown")
     assert (grown.fill.models_trained, grown.fill.models_reused) == (64, 64)
     once = train_shadows(subject, 128, folder=tmp_path / "once")
     assert (once.fill.models_trained, once.fill.models_reused) == (128, 0)
     assert shards_of(grown) == shards_of(once)
-    assert grown.execution.strategy == ("stacked" if subject is SUBJECT else "looped")
+    assert grown.execution.strategy == strategy
 
 
 def test_a_full_bank_trains_nothing(tmp_path, monkeypatch):
@@ -85,17 +91,19 @@ def test_models_learn_what_they_are_in_for(tmp_path):
 # ---- designs ----
 
 
-def test_a_tied_bank_is_opened_with_its_design(tmp_path):
-    made = train_shadows(SUBJECT, 64, folder=tmp_path, design=TIED)
+@pytest.mark.parametrize("design", [TIED, LACKING])
+def test_a_bank_is_opened_with_its_design(tmp_path, design):
+    made = train_shadows(SUBJECT, 128, folder=tmp_path, design=design)
     bank = ShadowBank.open(made.folder)
-    assert bank.design == TIED
-    np.testing.assert_array_equal(bank.membership, TIED.rows(0, 64))
-    assert bank.models == 64
-    again = train_shadows(SUBJECT, 64, folder=tmp_path, design=TIED, seed=5)
+    assert bank.design == design
+    np.testing.assert_array_equal(bank.membership, design.rows(0, 128))
+    assert bank.models == 128
+    again = train_shadows(SUBJECT, 128, folder=tmp_path, design=design, seed=5)
     assert (again.folder, again.fill.models_trained) == (made.folder, 0)
 
 
-def test_a_design_decides_what_each_model_trains_on_and_its_seed(tmp_path, monkeypatch):
+@pytest.mark.parametrize("design", [TIED, LACKING])
+def test_a_design_decides_what_each_model_trains_on_and_its_seed(tmp_path, monkeypatch, design):
     jobs, train = [], fill.train
 
     def watched(job, strategy):
@@ -103,10 +111,10 @@ def test_a_design_decides_what_each_model_trains_on_and_its_seed(tmp_path, monke
         return train(job, strategy)
 
     monkeypatch.setattr(fill, "train", watched)
-    train_shadows(SUBJECT, 64, folder=tmp_path, design=TIED)
-    rows = TIED.rows(0, 64)
+    train_shadows(SUBJECT, 128, folder=tmp_path, design=design)
+    rows = design.rows(0, 128)
     assert {job.seed for job in jobs} == {5}
-    assert sum(len(job.models) for job in jobs) == 64
+    assert sum(len(job.models) for job in jobs) == 128
     for job in jobs:
         for model, subset in zip(job.models, job.subsets, strict=True):
             np.testing.assert_array_equal(subset, np.flatnonzero(rows[model]))
@@ -207,7 +215,7 @@ def test_a_shard_is_of_one_training_wherever_it_was_stopped(
     tmp_path, monkeypatch, trainings_that_differ, written, before
 ):
     if before:
-        train_shadows(SUBJECT, 64, folder=tmp_path, columns=["pool.correct"])
+        train_shadows(STACKED, 64, folder=tmp_path, columns=["pool.correct"])
         trainings_that_differ.clear()
     write, calls = fill.write_shard, []
 
@@ -221,11 +229,11 @@ def test_a_shard_is_of_one_training_wherever_it_was_stopped(
     with monkeypatch.context() as patch:
         patch.setattr(fill, "write_shard", stopping)
         with pytest.raises(KeyboardInterrupt):
-            train_shadows(SUBJECT, 64, folder=tmp_path, columns=columns)
+            train_shadows(STACKED, 64, folder=tmp_path, columns=columns)
     (folder,) = tmp_path.iterdir()
     assert ShadowBank.open(folder).models == 0
-    bank = train_shadows(SUBJECT, 64, folder=tmp_path, columns=columns)
-    assert_of_one_training(bank, SUBJECT.pool)
+    bank = train_shadows(STACKED, 64, folder=tmp_path, columns=columns)
+    assert_of_one_training(bank, STACKED.pool)
     assert len(trainings_that_differ) == 4  # stacks, half of the shard each: all trained again
     assert not list(folder.glob("weights.*"))
 
@@ -399,7 +407,7 @@ def test_on_cuda_float32_is_float32_while_a_bank_is_filled(tmp_path, monkeypatch
 # ---- what goes wrong while filling ----
 
 
-@pytest.mark.parametrize("subject", [SUBJECT, LOOPED], ids=["stacked", "looped"])
+@pytest.mark.parametrize("subject", [SUBJECT, LOOPED], ids=["dense", "looped"])
 @pytest.mark.parametrize("early_stopping", [None, 1])
 def test_training_that_diverges_is_named_and_writes_nothing(tmp_path, subject, early_stopping):
     recipe = Recipe(epochs=4, batch_size=8, learning_rate=1e30, early_stopping=early_stopping)

@@ -58,7 +58,7 @@ def test_a_bank_shows_its_models(made):
     assert bank.column("test", "correct").shape == (128, 30)
     assert bank.column("test", "correct").dtype == np.bool_
     assert bank.design == Balanced(60)
-    assert bank.execution == Execution("stacked", bank.execution.stack, 1, "float32", "cpu")
+    assert bank.execution == Execution("dense", bank.execution.stack, 1, "float32", "cpu")
     assert bank.folder.name == f"tiny-{bank.key[:12]}"
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchsuite.shadows import design
-from benchsuite.shadows.design import Balanced, Tied, design_of
+from benchsuite.shadows.design import Balanced, Lacking, Tied, design_of
 
 SHARES = {0.5: 2, 0.7: 10, 0.25: 4, 1 / 3: 3, 0.9: 10, 0.02: 50}  # and their denominators
 
@@ -32,6 +32,15 @@ def tied_designs(draw):
     examples = 2 * pairs + singles
     order = draw(st.permutations(range(examples)))[: 2 * pairs]
     return Tied(examples, tuple(zip(order[::2], order[1::2], strict=True)), share, draw(seeds))
+
+
+@st.composite
+def lacking_designs(draw):
+    share = draw(shares)
+    stay = SHARES[share] * draw(st.integers(2, 4))
+    gone = draw(st.integers(1, 5))
+    orders = draw(st.lists(st.permutations(range(stay + gone)), min_size=1, max_size=3))
+    return Lacking(stay + gone, tuple(tuple(each[:gone]) for each in orders), share, draw(seeds))
 
 
 @quick
@@ -246,8 +255,75 @@ def test_the_order_of_twins_does_not_matter():
     assert hash(Tied(20, [[7, 9], [4, 1]])) == hash(tied)
 
 
+# ---- lacking -------------------------------------------------------------------------------------
+
+
 @quick
-@given(designs() | tied_designs())
+@given(lacking_designs())
+def test_each_part_is_balanced_over_what_it_does_not_lack(lacking):
+    exact = Fraction(lacking.share).limit_denominator(100)
+    parts, block = len(lacking.removals), lacking.block
+    rows = lacking.rows(0, 2 * parts * block)
+    turns = [lacking.models_of(part, len(rows)) for part in range(parts)]
+    assert sorted(np.concatenate(turns)) == list(range(len(rows)))
+    for part, (models, removal) in enumerate(zip(turns, lacking.removals, strict=True)):
+        assert len(models) == 2 * block
+        assert not rows[np.ix_(models, removal)].any()
+        kept = lacking.kept(part)
+        assert sorted([*kept, *removal]) == list(range(lacking.examples))
+        for of_block in np.split(rows[np.ix_(models, kept)], 2):
+            assert set(of_block.sum(axis=1)) == {exact * len(kept)}
+            assert set(of_block.sum(axis=0)) == {exact * block}
+
+
+@quick
+@given(lacking_designs(), st.lists(st.integers(0, 250), min_size=2, max_size=2))
+def test_any_range_of_lacking_models_is_a_part_of_the_whole(lacking, ends):
+    first, last = sorted(ends)
+    np.testing.assert_array_equal(lacking.rows(first, last), lacking.rows(0, 250)[first:last])
+
+
+def test_no_two_blocks_of_a_lacking_design_are_drawn_alike():
+    lacking = Lacking(20, ((0, 1), (0, 1)), seed=3)
+    blocks = np.split(lacking.rows(0, 4 * 64)[:, 2:], 4)
+    assert len({block.tobytes() for block in blocks}) == 4
+
+
+def test_the_order_within_a_removal_does_not_matter_but_that_of_removals_does():
+    lacking = Lacking(20, ((3, 1), (2, 0)))
+    assert Lacking(np.int64(20), np.array([[1, 3], [0, 2]])) == lacking
+    assert Lacking(20, ((2, 0), (3, 1))).identity() != lacking.identity()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"examples": 1}, "examples is 1, expected an integer, a pool of at least 2"),
+        ({"removals": ()}, "removals is empty, expected at least one: use Balanced"),
+        ({"removals": ((1, 2), ())}, r"removals holds \(\) as number 1, expected indices"),
+        ({"removals": ((1, 2.5),)}, r"removals holds \(1, 2\.5\) as number 0, expected indices"),
+        ({"removals": ((1, 2), (3, 3))}, "removal 1 names an example twice"),
+        ({"removals": ((1, 20),)}, "removal 0 holds 20, expected indices .* from 0 to 19"),
+        ({"removals": ((-1, 2),)}, "removal 0 holds -1, expected indices"),
+        (
+            {"removals": ((1, 2), (1,))},
+            "what stays of removal 1 is balanced: examples is 19, which cannot .*drop 1",
+        ),
+        (
+            {"removals": (tuple(range(20)),)},
+            "what stays of removal 0 is balanced: examples is 0, expected .*at least 2",
+        ),
+        ({"share": 1.0}, "^share is 1.0, expected a fraction above 0 and below 1"),
+        ({"seed": -1}, "^seed is -1, expected an integer from 0"),
+    ],
+)
+def test_bad_lacking_designs_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Lacking(**({"examples": 20, "removals": ((0, 1), (2, 3))} | arguments))
+
+
+@quick
+@given(designs() | tied_designs() | lacking_designs())
 def test_a_design_is_rebuilt_from_its_identity(made):
     identity = made.identity()
     assert design_of(identity) == made
@@ -276,7 +352,9 @@ def test_the_identity_of_a_balanced_design_is_in_the_keys_of_banks():
 
 
 def test_an_identity_of_an_unknown_design_is_named():
-    with pytest.raises(ValueError, match="of the design 'cyclic', expected one of balanced, tied"):
+    with pytest.raises(
+        ValueError, match="of the design 'cyclic', expected one of balanced, tied, lac"
+    ):
         design_of({"design": "cyclic", "examples": 20})
 
 
