@@ -218,21 +218,27 @@ def membership(trained: Trained) -> MembershipExperiment:
 
 
 @pytest.fixture(scope="session")
-def onion(trained: Trained) -> OnionExperiment:
+def attacked(trained: Trained) -> dict[Any, Any]:
+    """The worlds that the setting's experiments have attacked, for all of them."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def onion(trained: Trained, attacked: dict[Any, Any]) -> OnionExperiment:
     """The onion paper's experiments on layers, its worlds beside the setting's bank."""
-    return OnionExperiment(*_onion_of(trained))
+    return OnionExperiment(*_onion_of(trained), cache=attacked)
 
 
 @pytest.fixture(scope="session")
-def twins(trained: Trained) -> TwinsExperiment:
+def twins(trained: Trained, attacked: dict[Any, Any]) -> TwinsExperiment:
     """The onion paper's experiments on duplicates."""
-    return TwinsExperiment(*_onion_of(trained))
+    return TwinsExperiment(*_onion_of(trained), cache=attacked)
 
 
 @pytest.fixture(scope="session")
-def locality(trained: Trained) -> LocalityExperiment:
+def locality(trained: Trained, attacked: dict[Any, Any]) -> LocalityExperiment:
     """The onion paper's experiments on single targets."""
-    return LocalityExperiment(*_onion_of(trained))
+    return LocalityExperiment(*_onion_of(trained), cache=attacked)
 
 
 @pytest.fixture(scope="session")

@@ -1,252 +1,34 @@
-"""The privacy onion: what becomes of the rest once the most exposed examples are taken out.
+"""What the onion's claims about layers are given: a number of each block of models.
 
-From "The Privacy Onion Effect: Memorization is Relative". One base bank is split: its first models
-choose what is removed (`selection`), the others are what the removal is compared with (`base`).
-Every retrained world has as many models as `base`, so that all attackers know equally much, and a
-unit of replication is one block of models of each world that a number compares.
-
-Controls break the one thing a finding is about:
-
-- ``random-layer``: as many random examples stand in for the most exposed ones.
-- ``permuted``: one half's advantages are dealt to other examples.
-- ``exposed-layer``: the exposed layer stands in for the examples that should not matter.
-- ``layer-put-back``: the layer itself stands in for the foreign outliers.
+From "The Privacy Onion Effect: Memorization is Relative", Sections 3, 4 and 5.2 and Appendix A.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchsuite.data.outliers import foreign_outliers
+from benchsuite.experiments.onion_worlds import (
+    EXPOSED_LAYER,
+    PERMUTED,
+    PUT_BACK,
+    RANDOM,
+    OnionWorlds,
+    most,
+)
 from benchsuite.experiments.removal import Removal
-from benchsuite.experiments.sizes import OnionSize
 from benchsuite.experiments.world import World
 from benchsuite.memorization.label import label_memorization
-from benchsuite.shadows import ShadowBank
-from benchsuite.shadows.design import Design, Lacking
 from benchsuite.stats.verdict import CannotResolveError
-from benchsuite.subject import Subject
-from benchsuite.workshop import Workshop
 
-RANDOM, PERMUTED = "random-layer", "permuted"
-EXPOSED_LAYER, PUT_BACK = "exposed-layer", "layer-put-back"
-LAYER = 0.1
-"""Share of the pool that a layer is: the paper's 5,000 of 50,000."""
 RELIABLE_AT = 1024
 """Models that a correlation of advantages is stated for."""
 SAFE, EXPOSED = 0.1, 0.3
 """Advantage up to which an audit calls an example safe, and from which it calls it exposed."""
 WORST = 0.01
 """Share of the examples whose risk rises most that is called the worst case."""
-
-Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
-
-
-@dataclass(frozen=True, eq=False)
-class OnionWorlds:
-    """The worlds of one subject with and without some examples, each trained once.
-
-    Args:
-        subject: whose pool is peeled.
-        bank: of the whole pool.
-        size: of the worlds.
-        workshop: trains what lacks.
-        control: see above; "" for the experiment as it is.
-        cache: what was computed, shared by all arms.
-    """
-
-    subject: Subject
-    bank: ShadowBank
-    size: OnionSize
-    workshop: Workshop
-    control: str = ""
-    cache: dict[Any, Any] = field(default_factory=dict)
-
-    controls: ClassVar[Mapping[str, str]] = {
-        RANDOM: "As many random examples are removed instead.",
-        PERMUTED: "Advantage is dealt to other examples in one of the halves.",
-        EXPOSED_LAYER: "The most exposed examples are removed instead.",
-        PUT_BACK: "The layer itself is put back instead of foreign outliers.",
-    }
-
-    def __post_init__(self) -> None:
-        if self.control and self.control not in self.controls:
-            raise ValueError(
-                f"control={self.control!r} is unknown: use one of {', '.join(self.controls)}"
-            )
-
-    def under(self, control: str) -> Self:
-        """The same experiment with one thing broken."""
-        return replace(self, control=control)
-
-    def figure(self, kind: str) -> dict[str, Any] | None:
-        """Arrays of a figure of this kind, or None where this subject or sample has none.
-
-        Raises:
-            KeyError: an unknown kind.
-        """
-        # Imported late: they draw on the experiments that are defined here.
-        from benchsuite.experiments import onion_figures, onion_pictures
-
-        arrays = {**onion_figures.ARRAYS, **onion_pictures.ARRAYS}[kind]
-        try:
-            return arrays(self)
-        except CannotResolveError:
-            return None
-
-    # ---- worlds -------------------------------------------------------------------------------
-
-    @property
-    def models(self) -> int:
-        """In each retrained world and in `base`: as declared, or half of a smaller bank."""
-        blocks = min(self.size.blocks, self.bank.models // self.bank.design.block // 2)
-        return self.bank.design.block * blocks
-
-    @property
-    def local_models(self) -> int:
-        """In each world that lacks one target's neighbours: as declared, or as many as `base`."""
-        return min(self.bank.design.block * self.size.local_blocks, self.models)
-
-    @property
-    def selection(self) -> World:
-        """Models of the whole pool that choose examples; never among those that are measured."""
-        return self.whole(slice(0, self.bank.models - self.models))
-
-    @property
-    def base(self) -> World:
-        """Models of the whole pool that others are compared with."""
-        return self.whole(slice(self.bank.models - self.models, self.bank.models))
-
-    def whole(self, rows: slice) -> World:
-        """The world of some models of the whole pool."""
-        everything = np.arange(len(self.subject.pool))
-        key = ("base", rows.start, rows.stop)
-        world: World = self.once(key, lambda: World.of(self.bank, everything, rows))
-        return world
-
-    def without(self, removal: Removal, models: int | None = None) -> World:
-        """The world of models trained without these examples."""
-        return self.world(removal.without(self.subject), removal.kept, models)
-
-    def world(
-        self,
-        subject: Subject,
-        examples: Indices,
-        models: int | None = None,
-        design: Design | None = None,
-    ) -> World:
-        """The world of another subject, whose examples lie there in the first pool.
-
-        Raises:
-            CannotResolveError: its models are trained on another share than half of their pool.
-        """
-        _check_half(subject)
-        bank = self.workshop.bank(subject, models or self.models, design=design)
-        key = ("world", bank.key, bank.models, examples.tobytes())
-        world: World = self.once(key, lambda: World.of(bank, examples))
-        return world
-
-    def worlds(
-        self, subject: Subject, why: str, removals: Mapping[int, Removal], models: int
-    ) -> dict[int, World]:
-        """By target, models of the subject that lack what is removed for it; all in one bank.
-
-        Args:
-            subject: whose pool the removals are of.
-            why: a word for the bank's name.
-            removals: by target.
-            models: in each world.
-
-        Raises:
-            CannotResolveError: as `world`.
-        """
-        _check_half(subject)
-        named = replace(subject, name=f"{subject.name}-without-{why}")
-        design = Lacking(
-            len(subject.pool),
-            tuple(removal.examples for removal in removals.values()),
-            subject.share,
-            self.bank.design.seed,
-        )
-        bank = self.workshop.bank(named, models * len(removals), design=design)
-
-        def compute() -> dict[int, World]:
-            return {
-                target: World.of(
-                    bank, removal.kept, design.models_of(part, bank.models), design.kept(part)
-                )
-                for part, (target, removal) in enumerate(removals.items())
-            }
-
-        worlds: dict[int, World] = self.once(("worlds", bank.key, bank.models), compute)
-        return worlds
-
-    def once(self, key: Any, compute: Callable[[], Any]) -> Any:
-        """What `compute` gives, computed once for all arms."""
-        if key not in self.cache:
-            self.cache[key] = compute()
-        return self.cache[key]
-
-    # ---- layers -------------------------------------------------------------------------------
-
-    def layer_size(self) -> int:
-        """Examples in a layer; what stays must be balanced, so it is a multiple of 2."""
-        return 2 * round(len(self.subject.pool) * LAYER / 2)
-
-    @property
-    def exposed(self) -> Removal:
-        """The layer of examples with the highest advantage in `selection`."""
-        return Removal(
-            self.subject.pool, "exposed", most(self.selection.advantage, self.layer_size())
-        )
-
-    @property
-    def safest(self) -> Removal:
-        """As many examples with the lowest advantage."""
-        return Removal(
-            self.subject.pool, "safest", most(-self.selection.advantage, self.layer_size())
-        )
-
-    @property
-    def random(self) -> Removal:
-        """As many random examples."""
-        drawn = self.generator(1).choice(len(self.subject.pool), self.layer_size(), replace=False)
-        return Removal(self.subject.pool, "random", drawn)
-
-    @property
-    def layer(self) -> Removal:
-        """The layer that the finding is about: the exposed one, or what a control puts for it."""
-        return self.random if self.control == RANDOM else self.exposed
-
-    def generator(self, purpose: int) -> np.random.Generator:
-        """Randomness of a draw."""
-        return np.random.default_rng([self.bank.design.seed, 20, purpose])
-
-    def effect(self, removal: Removal) -> Iterator[dict[str, float]]:
-        """Of each block: logarithms of TPR among base, idealised and real on the kept examples.
-
-        Idealised: the base models, the removed examples ignored. Real: models trained without
-        them. Both thresholds are at the same FPR on the same, kept, examples; B is the base models'
-        TPR on all examples. The paper's threshold for I is at that FPR on all examples, also those
-        that are ignored: "log (R/I), I as in the paper".
-        """
-        fpr, real = self.size.fpr, self.without(removal)
-        for base, retrained in zip(self.base.blocks(), real.blocks(), strict=True):
-            ideal = base.at(removal.kept).log_tpr(fpr)
-            all_of_them, real_log = base.log_tpr(fpr), retrained.log_tpr(fpr)
-            as_in_paper = base.at(removal.kept).log_share_found(base.threshold(fpr))
-            yield {
-                "log (R/I)": real_log - ideal,
-                "log (R/I), I as in the paper": real_log - as_in_paper,
-                "log (B/I)": all_of_them - ideal,
-                "log (B/R)": all_of_them - real_log,
-                "accuracy lost": float(base.accuracy.mean() - retrained.accuracy.mean()),
-            }
 
 
 class OnionExperiment(OnionWorlds):
@@ -301,7 +83,7 @@ class OnionExperiment(OnionWorlds):
         """
         fpr, removal = self.size.fpr, self.exposed
         real = self.without(removal)
-        added = self.base if self.control == PUT_BACK else self.with_outliers(removal)
+        added = self.others if self.control == PUT_BACK else self.with_outliers(removal)
         outliers = np.flatnonzero(~np.isin(added.examples, removal.kept))
         of_layer = memorization(self.base.at(removal.examples))
         for base, without, instead in zip(
@@ -354,7 +136,7 @@ class OnionExperiment(OnionWorlds):
         models than those that measure it.
         """
         removal = self.layer
-        after, before = self.without(removal), self.base.at(removal.kept)
+        after, before = self.without(removal), self.ignoring(removal)
         count = max(1, round(WORST * len(removal.kept)))
         for (chosen, measured), (chosen_before, measured_before) in zip(
             self._halves(after), self._halves(before), strict=True
@@ -367,8 +149,8 @@ class OnionExperiment(OnionWorlds):
     def audits(self) -> Iterator[float]:
         """Of each block: share of what the base audit calls safe that is exposed after the removal.
 
-        An example counts where both the block and the one before it find it exposed, each attacked
-        alone: the noise of one block would expose some.
+        An example counts where the half of the models that the block is not of finds it exposed
+        too, attacked alone: the noise of one block would expose some.
 
         Raises:
             CannotResolveError: the audit calls nothing safe, or there is a single block.
@@ -377,38 +159,32 @@ class OnionExperiment(OnionWorlds):
         safe = self.selection.advantage[removal.kept] <= SAFE
         if not safe.any():
             raise CannotResolveError(f"no example has an advantage of {SAFE} or less")
-        real = self.without(removal)
-        exposed = [block.advantage >= EXPOSED for block in real.among(real.block).blocks()]
-        if len(exposed) < 2:
-            raise CannotResolveError(
-                f"{len(real)} models are no two blocks of {real.block}, which confirm each other: "
-                "train more models"
-            )
-        for found, confirmed in zip(exposed[-1:] + exposed[:-1], exposed, strict=True):
-            yield float(np.mean((found & confirmed)[safe]))
+        for confirming, measured in self._halves(self.without(removal)):
+            confirmed = confirming.advantage >= EXPOSED
+            for block in measured.blocks():
+                yield float(np.mean((confirmed & (block.advantage >= EXPOSED))[safe]))
 
     def peeling(self) -> Iterator[dict[str, float]]:
         """One shot against as many examples removed in several rounds (Appendix A).
 
-        "overlap": share of a one-shot layer that peeling removed too, one-shot layers being chosen
-        by a quarter of `selection` each; "log (peeled / one shot)": of the TPR on what either
-        keeps, from models that none of this was chosen on; "overlap of one shots": of a quarter's
-        layer with that of all of `selection`, which noise alone keeps below 1.
+        "overlap": share of a one-shot layer that peeling removed too; "log (peeled / one shot)": of
+        the TPR on what either keeps, from models that none of this was chosen on; "overlap of one
+        shots": of a one-shot layer with that of the models that peeling begins with, which noise
+        alone keeps below 1. The one-shot layers are chosen by a quarter each of the models that
+        peeling does not begin with.
         """
         peeled = self.random if self.control == RANDOM else self.peeled
-        whole = self.exposed
-        one_shot, final = self.without(whole), self.without(peeled)
-        units = 4
-        quarter = len(self.selection) // units
-        size = len(final) // units
+        one_shot, final = self.without(self.exposed), self.without(peeled)
+        begun_with = most(self.begins_peeling.advantage, len(peeled))
+        units, first = 4, len(self.begins_peeling)
+        quarter, size = (self.bank.models - first) // units, len(final) // units
         for unit in range(units):
-            chosen = self.whole(slice(unit * quarter, (unit + 1) * quarter)).advantage
-            layer = most(chosen, len(peeled))
-            shared = np.intersect1d(layer, peeled.examples)
+            start = first + unit * quarter
+            layer = most(self.whole(slice(start, start + quarter)).advantage, len(peeled))
             rows = slice(unit * size, (unit + 1) * size)
             yield {
-                "overlap": len(shared) / len(peeled),
-                "overlap of one shots": len(np.intersect1d(layer, whole.examples)) / len(whole),
+                "overlap": len(np.intersect1d(layer, peeled.examples)) / len(peeled),
+                "overlap of one shots": len(np.intersect1d(layer, begun_with)) / len(peeled),
                 "log (peeled / one shot)": final.part(rows).log_tpr(self.size.fpr)
                 - one_shot.part(rows).log_tpr(self.size.fpr),
             }
@@ -420,13 +196,20 @@ class OnionExperiment(OnionWorlds):
         return (first, second), (second, first)
 
     @property
+    def begins_peeling(self) -> World:
+        """The models that choose what is peeled off first: half of `selection`."""
+        block = self.bank.design.block
+        half = max(1, len(self.selection) // block // 2) * block
+        return self.whole(slice(0, half))
+
+    @property
     def peeled(self) -> Removal:
         """As many examples as a layer, taken out over several rounds with retraining between."""
         ends = np.linspace(0, self.layer_size() // 2, self.size.rounds + 1).round().astype(int) * 2
         removal: Removal | None = None
         models = self.bank.design.block * self.size.round_blocks
         for first, last in pairwise(np.unique(ends)):
-            world = self.selection if removal is None else self.without(removal, models)
+            world = self.begins_peeling if removal is None else self.without(removal, models)
             worst = world.examples[most(world.advantage, int(last - first))]
             removal = (
                 Removal(self.subject.pool, "peeled", worst)
@@ -435,19 +218,6 @@ class OnionExperiment(OnionWorlds):
             )
         assert removal is not None
         return removal
-
-
-def most(values: Floats, count: int) -> Indices:
-    """Positions of the `count` largest values, the first of equals first."""
-    return np.argsort(-values, kind="stable")[:count]
-
-
-def _check_half(subject: Subject) -> None:
-    if subject.share != 0.5:  # else what stays would have to be a multiple of more than 2
-        raise CannotResolveError(
-            f"{subject.name} trains each model on a share of {subject.share:g}: removals are made "
-            "for one half"
-        )
 
 
 def memorization(world: World) -> float:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from benchsuite.experiments.membership_figures import BAND
-from benchsuite.experiments.onion import OnionExperiment, OnionWorlds, most
+from benchsuite.experiments.onion import OnionExperiment
+from benchsuite.experiments.onion_worlds import OnionWorlds, most
 from benchsuite.experiments.removal import Removal
 from benchsuite.experiments.twins import TwinsExperiment
 from benchsuite.experiments.world import World
@@ -33,19 +34,12 @@ def _roc(onion: OnionExperiment) -> Arrays:
     return _curves({BASE: onion.base, IDEALISED: idealised, REAL: real}, onion.size.fpr)
 
 
-def _gap(onion: OnionExperiment) -> Arrays | None:
-    """The same by the paper's statistic, the gap of the two highest logits.
-
-    None where a bank keeps no weights, which would have to be trained anew.
-    """
-    if onion.bank.execution.strategy == "looped":
-        return None
+def _gap(onion: OnionExperiment) -> Arrays:
+    """The same by the paper's statistic, the gap of the two highest logits."""
     removal, last = onion.layer, slice(onion.bank.models - onion.models, None)
-    columns = ("pool.gap", "pool.correct", "test.correct")
-    whole = onion.workshop.bank(onion.subject, onion.bank.models, columns=columns)
     everything = np.arange(len(onion.subject.pool))
-    base = World.of(whole, everything, last, statistic="gap")
-    bank = onion.workshop.bank(removal.without(onion.subject), onion.models, columns=columns)
+    base = World.of(onion.bank, everything, last, statistic="gap")
+    bank = onion.workshop.bank(removal.without(onion.subject), onion.models)
     real = World.of(bank, removal.kept, statistic="gap")
     worlds = {BASE: base, IDEALISED: base.at(removal.kept), REAL: real}
     return _curves(worlds, onion.size.fpr)
@@ -92,7 +86,7 @@ def _peeling(onion: OnionExperiment) -> Arrays:
 
 def _kept(onion: OnionWorlds, removal: Removal) -> tuple[World, World]:
     """Idealised and real, on the examples that a removal keeps."""
-    return onion.base.at(removal.kept), onion.without(removal)
+    return onion.ignoring(removal), onion.without(removal)
 
 
 def _curves(worlds: Mapping[str, World], fpr: float) -> Arrays:

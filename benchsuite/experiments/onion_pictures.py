@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchsuite.experiments.locality import LocalityExperiment
-from benchsuite.experiments.onion import EXPOSED, RANDOM, SAFE, OnionExperiment, most
+from benchsuite.experiments.onion import EXPOSED, SAFE, WORST, OnionExperiment
+from benchsuite.experiments.onion_worlds import RANDOM, most
 from benchsuite.experiments.pictures import pictures
 from benchsuite.experiments.twins import TwinsExperiment
-from benchsuite.experiments.world import World
 
 Arrays = dict[str, Any]
 
@@ -25,14 +25,16 @@ MOST_NEIGHBOURS = 10
 
 
 def _gallery(onion: OnionExperiment) -> Arrays | None:
-    """The most and the least exposed examples of each class (Figure 8), by `selection`.
+    """The most and the least exposed examples of each class (Figure 8).
+
+    Chosen by `selection`; their advantage is that in `base`, which chance does not raise.
 
     Of more than ten classes as many are shown, evenly chosen; none of fewer than six examples.
 
     Returns:
         labels: int64 [classes], of `classes` in the pool, a number.
         most, least: images [3, classes, ...], the extreme first.
-        most_advantage, least_advantage: float64 [3, classes].
+        most_advantage, least_advantage: float64 [3, classes], in `base`.
     """
     pool = onion.subject.pool
     images = pictures(pool.images)
@@ -41,13 +43,13 @@ def _gallery(onion: OnionExperiment) -> Arrays | None:
     if images is None or not len(large):
         return None
     shown = large[_evenly(len(large), MOST_CLASSES)]
-    advantage = onion.selection.advantage
+    advantage, shown_advantage = onion.selection.advantage, onion.base.advantage
     arrays: Arrays = {"labels": shown, "classes": np.array(len(classes))}
     for name, sign in (("most", 1), ("least", -1)):
         of_class = [np.flatnonzero(pool.labels == each) for each in shown]
         top = [each[most(sign * advantage[each], OF_EACH_CLASS)] for each in of_class]
         chosen = np.stack(top, axis=1)
-        arrays[name], arrays[f"{name}_advantage"] = images[chosen], advantage[chosen]
+        arrays[name], arrays[f"{name}_advantage"] = images[chosen], shown_advantage[chosen]
     return arrays
 
 
@@ -101,15 +103,19 @@ def _unlearning(onion: OnionExperiment) -> Arrays:
         names: of what is unlearned [2].
         rise_0, rise_1: float32 [kept].
         mean, worst: float64 [2], as the claim has them, see `OnionExperiment.unlearning`.
+        share: of the examples that are called the worst, a number.
         removed: how many examples are unlearned, a number.
     """
     arms = {"the most exposed": onion, "as many random ones": onion.under(RANDOM)}
-    arrays: Arrays = {"names": np.array(list(arms)), "removed": np.array(onion.layer_size())}
+    arrays: Arrays = {
+        "names": np.array(list(arms)),
+        "removed": np.array(onion.layer_size()),
+        "share": np.array(WORST),
+    }
     numbers = []
     for k, arm in enumerate(arms.values()):
         removal = arm.layer
-        before = arm.base.at(removal.kept)
-        rise = arm.without(removal).advantage - before.advantage
+        rise = arm.without(removal).advantage - arm.ignoring(removal).advantage
         arrays[f"rise_{k}"] = rise.astype(np.float32)
         numbers.append([(unit["mean"], unit["worst"]) for unit in arm.unlearning()])
     arrays["mean"], arrays["worst"] = np.mean(numbers, axis=1).T
@@ -128,15 +134,15 @@ def _locality(experiment: LocalityExperiment) -> Arrays:
         layer: how many examples that removes, a number.
     """
     groups = experiment.groups()
-    second = groups["second layer"][1]
-    sizes = [len(worlds) for _, worlds in groups.values()]
-    pairs = [_before_and_after(*group) for group in groups.values()]
+    second = groups["second layer"].after
+    sizes = [len(group.after) for group in groups.values()]
+    pairs = [group.advantages() for group in groups.values()]
     return {
         "names": np.array(list(groups)),
         "group": np.repeat(np.arange(len(groups)), sizes),
         "before": np.concatenate([before for before, _ in pairs]),
         "after": np.concatenate([after for _, after in pairs]),
-        "removed": np.array([_lacking(*group) for group in groups.values()]),
+        "removed": np.array([group.removed for group in groups.values()]),
         "whole_layer": experiment.without_layer.at(second).advantage.mean(),
         "layer": np.array(experiment.layer_size()),
     }
@@ -144,6 +150,8 @@ def _locality(experiment: LocalityExperiment) -> Arrays:
 
 def _unlearning_example(experiment: LocalityExperiment) -> Arrays | None:
     """The target of the second layer that rises most, and what masked it (Figure 6).
+
+    It is chosen by one half of the models, and its advantage is that in the other.
 
     Returns:
         image: the target.
@@ -159,10 +167,11 @@ def _unlearning_example(experiment: LocalityExperiment) -> Arrays | None:
     images = pictures(pool.images)
     if images is None:
         return None
-    base, worlds = experiment.groups()["second layer"]
-    before, after = _before_and_after(base, worlds)
+    chosen_on, shown_by = experiment.groups()["second layer"].halves()
+    before, after = chosen_on.advantages()
     risen = int(np.argmax(after - before))
-    target = list(worlds)[risen]
+    before, after = shown_by.advantages()
+    target = list(shown_by.after)[risen]
     neighbours = experiment.neighbours[target]
     shown = neighbours[:MOST_NEIGHBOURS]
     return {
@@ -172,24 +181,11 @@ def _unlearning_example(experiment: LocalityExperiment) -> Arrays | None:
         "after": after[risen],
         "neighbours": images[shown],
         "neighbour_labels": pool.labels[shown],
-        "removed": np.array(len(neighbours)),
-        "targets": np.array(len(worlds)),
+        "removed": np.array(shown_by.removed),
+        "targets": np.array(len(before)),
         "safe": np.array(SAFE),
         "exposed": np.array(EXPOSED),
     }
-
-
-def _before_and_after(
-    before: World, worlds: dict[int, World]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Advantage on each target, in the models before and in its own world."""
-    after = [world.at([target]).advantage[0] for target, world in worlds.items()]
-    return before.at(worlds).advantage, np.array(after)
-
-
-def _lacking(before: World, worlds: dict[int, World]) -> int:
-    """How many examples the world of each target lacks."""
-    return len(before.examples) - len(next(iter(worlds.values())).examples)
 
 
 def _evenly(count: int, at_most: int) -> NDArray[np.intp]:

@@ -78,7 +78,7 @@ class OnionSize:
 
 
 ONION_SIZES = {
-    "smoke": OnionSize(2, 1, 2, 4, 2, 1, 0.05, (1,)),
+    "smoke": OnionSize(2, 2, 2, 4, 2, 1, 0.05, (1,)),
     "cpu": OnionSize(8, 2, 6, 25, 3, 4, 1e-3),
     "gpu": OnionSize(4, 4, 10, 25, 50, 1, 1e-4, (1, 2, 10)),
 }

@@ -173,8 +173,8 @@ class SvmOnion:
         by_class = shuffled[np.argsort(self.labels[shuffled], kind="stable")]
         return [np.sort(by_class[first :: self.units]) for first in range(self.units)]
 
-    def peels(self) -> Iterator[float]:
-        """Examples exposed for each one removed, one number a part.
+    def peels(self) -> Iterator[dict[str, float]]:
+        """Of each part: examples exposed for each one removed, and support vectors each time.
 
         Raises:
             CannotResolveError: as `parts` and `peel`.
@@ -182,7 +182,12 @@ class SvmOnion:
         for number, part in enumerate(self.parts()):
             draw = np.random.default_rng([self.seed, 1, number])
             inert = draw if self.control == INERT_REMOVED else None
-            yield peel(self.images[part], self.labels[part], inert=inert).replaced
+            peeled = peel(self.images[part], self.labels[part], inert=inert)
+            yield {
+                "exposed for each removed": peeled.replaced,
+                "support vectors": len(peeled.support),
+                "support vectors after": len(peeled.support_after),
+            }
 
     def figure(self, kind: str) -> dict[str, Any] | None:
         """Arrays of a figure of this kind, or None where no two classes can be drawn.

@@ -25,9 +25,10 @@ from benchsuite.data.duplicates import (
     plant_duplicates,
 )
 from benchsuite.experiments.features import penultimate_features
-from benchsuite.experiments.onion import OnionExperiment, OnionWorlds, most
+from benchsuite.experiments.onion import OnionExperiment
+from benchsuite.experiments.onion_worlds import OnionWorlds, most
 from benchsuite.experiments.removal import Removal
-from benchsuite.experiments.world import World, rightness
+from benchsuite.experiments.world import Unmasking, World, rightness
 from benchsuite.memorization.privacy_influence import privacy_influence, top_influences
 from benchsuite.shadows.design import Tied
 from benchsuite.stats.verdict import CannotResolveError
@@ -166,7 +167,8 @@ class TwinsExperiment(OnionWorlds):
             return self
         subject = replace(subject, name=f"{self.subject.name}-deduplicated")
         bank = self.workshop.bank(subject, self.bank.models)
-        return OnionExperiment(subject, bank, self.size, self.workshop)
+        cache = self.once(("deduplicated", bank.key), dict)
+        return OnionExperiment(subject, bank, self.size, self.workshop, cache=cache)
 
     @property
     def unique(self) -> Indices:
@@ -236,8 +238,8 @@ class TwinsExperiment(OnionWorlds):
             behind = (influence < of_twin).mean(axis=0)
             yield float(behind.mean())
 
-    def unmasked(self) -> tuple[World, dict[int, World]]:
-        """Models before, and by target those that lack the target's two closest maskers.
+    def unmasked(self) -> Unmasking:
+        """Targets that lack their two closest maskers.
 
         Targets are the originals whose advantage rises most by deduplication. They and their
         maskers, those of highest PRIVINF, are chosen on the first half of the models; the second
@@ -254,5 +256,6 @@ class TwinsExperiment(OnionWorlds):
             target: Removal(pool, f"twins-of-{target}", maskers)
             for target, maskers in zip(targets.tolist(), top.T, strict=True)
         }
-        worlds = self.worlds(self.doubled, "closest-of-duplicates", removals, models)
-        return before.among(models), worlds
+        return self.unmasking(
+            self.doubled, before.among(models), "closest-of-duplicates", removals, models
+        )

@@ -210,6 +210,45 @@ def rightness(world: World) -> NDArray[np.float32]:
     return right
 
 
+@dataclass(frozen=True, eq=False)
+class Unmasking:
+    """Targets attacked before and after what masks each of them is removed.
+
+    Args:
+        before: models that lack nothing of it.
+        after: by target, models that do.
+        removed: examples, for each target.
+    """
+
+    before: World
+    after: Mapping[int, World]
+    removed: int
+
+    def rise(self, unit: int, units: int) -> float:
+        """Of the advantage pooled over the targets, see `pooled_advantage`."""
+        before = dict.fromkeys(self.after, self.before)
+        return pooled_advantage(self.after, unit, units) - pooled_advantage(before, unit, units)
+
+    def halves(self) -> tuple["Unmasking", "Unmasking"]:
+        """Two halves of all models, see `World.halves`; the second measures what the first chose.
+
+        Raises:
+            CannotResolveError: a world of a single block.
+        """
+        before = self.before.halves()
+        after = {target: world.halves() for target, world in self.after.items()}
+        first, second = (
+            Unmasking(before[half], {t: each[half] for t, each in after.items()}, self.removed)
+            for half in (0, 1)
+        )
+        return first, second
+
+    def advantages(self) -> tuple[Floats, Floats]:
+        """On each target, before and after."""
+        after = [world.at([target]).advantage[0] for target, world in self.after.items()]
+        return self.before.at(self.after).advantage, np.array(after)
+
+
 def pooled_advantage(worlds: Mapping[int, World], unit: int, units: int) -> float:
     """TPR less FPR at score 0 over one of `units` parts of the models of several targets.
 

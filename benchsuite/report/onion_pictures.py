@@ -13,7 +13,6 @@ from benchsuite.report.drawing import LINES, Arrays, Drawing, numbers, texts
 from benchsuite.report.wording import minus, number, percent
 
 MOST_STEPS = 300
-WORST = 0.01
 
 
 def _gallery(arrays: Arrays, name: str) -> Drawing:
@@ -93,7 +92,7 @@ def _kind_of(images: NDArray[Any], planted: NDArray[Any], first: np.intp, at: np
 def _unlearning(arrays: Arrays, name: str) -> Drawing:
     names = texts(arrays, "names")
     mean, worst = (numbers(arrays, each, (len(names),)) for each in ("mean", "worst"))
-    removed = int(arrays["removed"])
+    removed, share = int(arrays["removed"]), float(arrays["share"])
     figure, axes = canvas.axes(
         "Rise of an example's advantage", "Examples that rise more (log scale)", height=3.8
     )
@@ -102,7 +101,7 @@ def _unlearning(arrays: Arrays, name: str) -> Drawing:
         rise = numbers(arrays, f"rise_{k}")
         if not len(rise):
             raise ValueError(f"rise_{k} holds no example")
-        says = f"mean {_signed(mean[k])}, worst {percent(WORST)} {_signed(worst[k])}"
+        says = f"mean {_signed(mean[k])}, worst {percent(share)} {_signed(worst[k])}"
         axes.plot(
             *_reaching(rise),
             drawstyle="steps-post",
@@ -111,12 +110,12 @@ def _unlearning(arrays: Arrays, name: str) -> Drawing:
             label=f"{what}:\n{says}",
         )
         found.append(f"{what}: {says}")
-    axes.axhline(WORST, color=svg.QUIET, linewidth=0.8, alpha=0.6)
+    axes.axhline(share, color=svg.QUIET, linewidth=0.8, alpha=0.6)
     axes.axvline(0, color=svg.QUIET, linewidth=0.8, alpha=0.6)
     axes.text(
         1,
-        WORST,
-        f"worst {percent(WORST)}",
+        share,
+        f"worst {percent(share)}",
         transform=axes.get_yaxis_transform(),
         color=svg.QUIET,
         fontsize=9,
@@ -134,7 +133,7 @@ def _unlearning(arrays: Arrays, name: str) -> Drawing:
         "How much easier to attack the examples that stay become (right), and which share of them "
         "becomes easier by more than that (up), once others are unlearned by training anew without "
         "them. The curve for random examples shows what chance does alone in finitely many "
-        f"models. The worst {percent(WORST)} are chosen on other models than those that measure "
+        f"models. The worst {percent(share)} are chosen on other models than those that measure "
         "them, so that chance does not raise their mean.",
     )
 

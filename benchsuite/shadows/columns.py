@@ -10,7 +10,7 @@ from benchsuite.data.dataset import Dataset
 from benchsuite.stats.confidence import scaled_confidence
 from benchsuite.subject import Subject
 
-COLUMNS = ("pool.confidence", "pool.correct", "test.correct")
+COLUMNS = ("pool.confidence", "pool.correct", "pool.gap", "test.correct")
 """Written down unless others are asked for."""
 
 SEMANTICS = 1

@@ -219,9 +219,9 @@ class Lacking:
     """Several balanced designs over one pool, each without some examples, in one bank.
 
     For many small removals, whose models are then trained together (Carlini et al. 2022, The
-    Privacy Onion Effect, Sec. 5.1). Blocks take turns: block 0 is the first block of a design that
-    lacks the first removal, block 1 of one that lacks the second, and after the last the first has
-    its turn again. What is lacking is OUT; what `Balanced` says holds for the others.
+    Privacy Onion Effect, Sec. 5.1). Blocks take turns: block 0 lacks the first removal, block 1 the
+    second, and after the last the first has its turn again. What is lacking is OUT; over the others
+    a block is that of `Balanced` with the same number, and what is said there holds.
 
     Args:
         examples: size of the pool, at least 2.

@@ -23,7 +23,9 @@ class _Dense(NamedTuple):
 def _dense_layers(model: nn.Module) -> list[_Dense] | None:
     """Of a multilayer perceptron with ReLU its Linear layers; None of another model."""
     dense: list[_Dense] = []
-    for name, layer in model.named_children():
+    for name, layer in model.named_modules(remove_duplicate=False):  # one ReLU may stand twice
+        if layer is model:
+            continue
         if type(layer) is nn.Linear:
             dense.append(_Dense(name, layer.bias is not None, rectified=False))
         elif type(layer) is nn.ReLU and dense:

@@ -13,14 +13,13 @@ from torch import nn
 from benchsuite.data import Dataset, sources
 from benchsuite.models import cnn32, digits_cnn, mlp
 from benchsuite.provenance import provenance
-from benchsuite.shadows import Balanced, BankError, Lacking, ShadowBank, Tied, fill, shards
+from benchsuite.shadows import COLUMNS, Balanced, BankError, Lacking, ShadowBank, Tied, fill, shards
 from benchsuite.shadows import train_shadows as on_any_device
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe
 
 train_shadows = partial(on_any_device, device="cpu")
 POOL, TEST = sources.digits()
-COLUMNS = ("pool.confidence", "pool.correct", "test.correct")
 SUBJECT = Subject(
     "tiny",
     POOL.subset(range(60)),
@@ -136,7 +135,7 @@ def test_no_seed_is_seed_0(tmp_path):
 
 
 def test_columns_are_views_of_the_logits(tmp_path):
-    columns = [*COLUMNS, "pool.logits", "pool.gap", "test.gap", "test.logits", "test.confidence"]
+    columns = [*COLUMNS, "pool.logits", "test.gap", "test.logits", "test.confidence"]
     bank = train_shadows(SUBJECT, 64, folder=tmp_path, columns=columns)
     for probe, data in (("pool", SUBJECT.pool), ("test", SUBJECT.test)):
         said = bank.column(probe, "logits").astype(np.float64)

@@ -79,14 +79,14 @@ def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     assert trained_by(start(folder)) == MODELS
     files = files_of(folder)
-    assert len(files) == 1 + 5 * MODELS // BLOCK
+    assert len(files) == 1 + 6 * MODELS // BLOCK
     return files
 
 
 def test_killed_at_several_moments_a_bank_ends_as_if_it_never_was(tmp_path, uninterrupted):
     halves = 0
     # In the manifest, in the first weights, in a column, and in the last file of a shard.
-    for kill_at in (1, 1, 3, 6):
+    for kill_at in (1, 1, 3, 7):
         process = start(tmp_path, kill_at=kill_at)
         process.communicate(timeout=120)
         assert process.returncode == -signal.SIGKILL

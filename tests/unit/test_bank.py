@@ -49,7 +49,7 @@ def test_a_bank_shows_its_models(made):
     bank = ShadowBank.open(made.folder)
     assert bank.models == 128
     assert bank.fill is None
-    assert bank.columns == ("pool.confidence", "pool.correct", "test.correct")
+    assert bank.columns == ("pool.confidence", "pool.correct", "pool.gap", "test.correct")
     assert bank.membership.shape == (128, 60)
     assert bank.membership.dtype == np.bool_
     np.testing.assert_array_equal(bank.membership, Balanced(60).rows(0, 128))

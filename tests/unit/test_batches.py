@@ -17,13 +17,14 @@ def job(recipe, models=(0, 1, 2), size=10, image=(1, 3, 3)):
 
 def test_an_epoch_shows_each_model_its_subset_once_in_its_own_order():
     some = job(Recipe(batch_size=4))
-    batches = list(some.epoch(2))
-    assert [labels.shape for _, labels in batches] == [(3, 4), (3, 4), (3, 2)]
-    seen = torch.cat([labels for _, labels in batches], dim=1).numpy()
+    batches = []
+    for inputs, labels in some.epoch(2):
+        batches.append(labels)
+        assert torch.equal(inputs, some.inputs[labels])  # each image is that of its label
+    assert [labels.shape for labels in batches] == [(3, 4), (3, 4), (3, 2)]
+    seen = torch.cat(batches, dim=1).numpy()
     orders = epoch_orders(5, (0, 1, 2), 2, 10)
     np.testing.assert_array_equal(seen, np.take_along_axis(some.subsets, orders, axis=1))
-    for inputs, labels in batches:  # each image is that of its label
-        assert torch.equal(inputs, some.inputs[labels])
 
 
 def test_a_part_sees_what_the_whole_sees():

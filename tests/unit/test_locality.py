@@ -10,6 +10,7 @@ from benchsuite.data.dataset import Dataset
 from benchsuite.experiments import locality as module
 from benchsuite.experiments.locality import UNITS, LocalityExperiment
 from benchsuite.experiments.world import cross_attack, pooled_advantage
+from benchsuite.shadows.design import Lacking
 from benchsuite.stats.verdict import CannotResolveError
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "planted.py")))
@@ -139,19 +140,43 @@ def test_each_target_has_a_world_that_lacks_its_own_neighbours():
     worlds = locality()
     groups = worlds.groups()
     assert list(groups) == ["second layer", "random targets", "safe targets", "duplicates"]
-    for name in list(groups)[:3]:
-        before, lacking = groups[name]
-        np.testing.assert_array_equal(before.confidence, worlds.base.confidence)
-        for target, world in lacking.items():
-            assert len(world) == (64 if name == "safe targets" else 128)
-            np.testing.assert_array_equal(world.examples, worlds.near(target).kept)
-            assert target in world.examples
+    of = dict(zip(("second", "random", "safe"), list(groups.values())[:3], strict=True))
+    asked = [(m, d) for _, m, d in worlds.workshop.asked if isinstance(d, Lacking)]
+    for (name, group), (models, design) in zip(of.items(), asked[:3], strict=True):
+        np.testing.assert_array_equal(group.before.confidence, worlds.base.confidence)
+        assert group.removed == 4
+        assert models == len(group.after) * (64 if name == "safe" else 128)
+        for (target, world), removed in zip(group.after.items(), design.removals, strict=True):
+            assert len(world) == models / len(group.after)
+            assert world.examples.tolist() == [target]
+            assert removed == worlds.near(target).examples
+            assert target not in removed
+
+
+def test_a_target_is_attacked_as_in_a_bank_of_its_own():
+    """What stands beside it in the bank, and that other models lack other examples, is nothing."""
+    worlds = locality()
+    group = worlds.groups()["second layer"]
+    (bank,) = (
+        bank
+        for bank in worlds.workshop.banks.values()
+        if isinstance(bank.design, Lacking)
+        and bank.design.removals[0] == worlds.near(int(worlds.second_layer[0])).examples
+    )
+    for part, (target, world) in enumerate(group.after.items()):
+        rows = np.concatenate([np.arange(64) + 64 * (part + turn * 4) for turn in (0, 1)])
+        confidence = bank.column("pool", "confidence")[rows, target]
+        np.testing.assert_array_equal(world.confidence[:, 0], confidence)
+        membership = bank.membership[rows, target]
+        scores = cross_attack(confidence[:, None], membership[:, None])
+        np.testing.assert_array_equal(world.scores, scores)
+        assert membership.mean() == 0.5
 
 
 def test_all_attackers_know_as_many_models():
     worlds = locality(size=replace(SIZE, local_blocks=1))
-    before, lacking = worlds.groups()["second layer"]
-    for world in (before, worlds.without_layer, *lacking.values()):
+    group = worlds.groups()["second layer"]
+    for world in (group.before, worlds.without_layer, *group.after.values()):
         for part in world.blocks(64):
             np.testing.assert_array_equal(
                 part.scores, cross_attack(part.confidence, part.membership)
@@ -179,11 +204,13 @@ def test_random_neighbours_expose_less():
 def test_rises_are_of_the_pooled_targets():
     worlds = locality()
     units = list(worlds.rises())
-    before, lacking = worlds.groups()["second layer"]
+    group = worlds.groups()["second layer"]
     for number, unit in enumerate(units):
-        same = dict.fromkeys(lacking, before)
-        rise = pooled_advantage(lacking, number, 8) - pooled_advantage(same, number, 8)
+        same = dict.fromkeys(group.after, group.before)
+        rise = pooled_advantage(group.after, number, 8) - pooled_advantage(same, number, 8)
         assert unit["second layer"] == rise
+        above = unit["second layer"] - unit["random targets"]
+        assert unit["second layer above random"] == above
 
 
 def test_choosing_targets_does_not_make_them_rise():

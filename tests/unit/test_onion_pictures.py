@@ -12,7 +12,8 @@ from benchsuite.data import digits
 from benchsuite.data.dataset import Dataset
 from benchsuite.experiments import onion_pictures
 from benchsuite.experiments.locality import LocalityExperiment
-from benchsuite.experiments.onion import EXPOSED, RANDOM, SAFE, OnionExperiment
+from benchsuite.experiments.onion import EXPOSED, SAFE, OnionExperiment
+from benchsuite.experiments.onion_worlds import RANDOM
 from benchsuite.experiments.pictures import pictures
 from benchsuite.experiments.removal import Removal
 from benchsuite.experiments.sizes import OnionSize
@@ -46,7 +47,7 @@ def setting(tmp_path_factory):
     model, recipe = partial(mlp, 64, 16, 10), Recipe(epochs=4, learning_rate=0.3)
     subject = Subject("few-digits", pool.subset(range(120)), test, model, recipe)
     workshop = Workshop(tmp_path_factory.mktemp("banks"), "cpu", Silent)
-    size = OnionSize(2, 1, 2, 4, 2, 1, 0.05)
+    size = OnionSize(2, 2, 2, 4, 2, 1, 0.05)
     return subject, workshop.bank(subject, 256), size, workshop
 
 
@@ -69,19 +70,19 @@ def test_each_kind_of_array_has_a_drawing():
 def test_the_gallery_shows_the_extremes_of_each_class(setting):
     onion = OnionExperiment(*setting)
     pool, advantage = onion.subject.pool, onion.selection.advantage
+    unchosen = onion.base.advantage
     arrays = onion.figure("onion-gallery")
     assert arrays["labels"].tolist() == list(range(10))
     assert arrays["most"].shape == arrays["least"].shape == (3, 10, 8, 8)
     for label in range(10):
         ranked = np.sort(advantage[pool.labels == label])
-        assert arrays["most_advantage"][:, label].tolist() == ranked[::-1][:3].tolist()
-        assert arrays["least_advantage"][:, label].tolist() == ranked[:3].tolist()
-        for which in ("most", "least"):
+        for which, extremes in (("most", ranked[::-1][:3]), ("least", ranked[:3])):
             for rank in range(3):
                 same = (pool.images[:, 0] == arrays[which][rank, label]).all(axis=(1, 2))
                 (at,) = np.flatnonzero(same)
                 assert pool.labels[at] == label
-                assert advantage[at] == arrays[f"{which}_advantage"][rank, label]
+                assert advantage[at] == extremes[rank]
+                assert unchosen[at] == arrays[f"{which}_advantage"][rank, label]
 
 
 def test_of_many_classes_some_are_shown_evenly_and_none_too_small(setting, monkeypatch):
@@ -165,9 +166,9 @@ def test_locality_has_each_target_before_and_after(setting):
     assert arrays["removed"].tolist() == [4, 4, 4, 2]
     assert arrays["layer"] == 12
     at = 0
-    for before, worlds in experiment.groups().values():
-        for target, world in worlds.items():
-            assert arrays["before"][at] == before.at([target]).advantage[0]
+    for group in experiment.groups().values():
+        for target, world in group.after.items():
+            assert arrays["before"][at] == group.before.at([target]).advantage[0]
             assert arrays["after"][at] == world.at([target]).advantage[0]
             at += 1
     second = experiment.second_layer
@@ -175,13 +176,16 @@ def test_locality_has_each_target_before_and_after(setting):
     assert arrays["whole_layer"] == whole.mean()
 
 
-def test_the_example_is_the_target_that_rises_most(setting):
+def test_the_example_rises_most_in_one_half_and_is_shown_as_in_the_other(setting):
     experiment = LocalityExperiment(*setting)
-    pool, all_targets = experiment.subject.pool, experiment.figure("locality")
+    pool = experiment.subject.pool
     arrays = experiment.figure("unlearning-example")
-    rises = (all_targets["after"] - all_targets["before"])[:2]
-    assert arrays["after"] - arrays["before"] == rises.max() > rises.min()
-    target = int(experiment.second_layer[rises.argmax()])
+    chosen_on, shown_by = experiment.groups()["second layer"].halves()
+    before, after = chosen_on.advantages()
+    target = int(experiment.second_layer[(after - before).argmax()])
+    assert list(shown_by.after) == experiment.second_layer.tolist()
+    assert arrays["before"] == shown_by.before.at([target]).advantage[0]
+    assert arrays["after"] == shown_by.after[target].advantage[0]
     assert np.array_equal(arrays["image"], pool.images[target, 0])
     assert arrays["label"] == pool.labels[target]
     neighbours = experiment.neighbours[target]
@@ -253,6 +257,7 @@ def tiny(kind):
             "mean": [0.0727, -0.0001],
             "worst": [0.689, 0.164],
             "removed": 1500,
+            "share": 0.01,
         },
         "locality": {
             "names": ["second layer", "duplicates"],

@@ -160,8 +160,16 @@ def test_the_same_job_gives_the_models_that_it_has_always_given(strategy):
     assert SEMANTICS == GOLDEN_OF_SEMANTICS, "SEMANTICS was raised for the models of before"
 
 
+def one_relu_that_stands_twice():
+    relu = nn.ReLU()
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 9), relu, nn.Linear(9, 8), relu, nn.Linear(8, 10)
+    )
+
+
 DENSE = {
     "mlp": small_mlp,
+    "one ReLU that stands twice": one_relu_that_stands_twice,
     "one layer": partial(mlp, 64, (), 10),
     "no bias, rectified at the end": lambda: nn.Sequential(
         nn.Flatten(),

@@ -12,9 +12,8 @@ from benchsuite.data.dataset import Dataset
 from benchsuite.experiments import twins as module
 from benchsuite.experiments.onion import OnionExperiment
 from benchsuite.experiments.twins import TwinsExperiment
-from benchsuite.experiments.world import pooled_advantage
 from benchsuite.models import mlp
-from benchsuite.shadows.design import Balanced, Tied
+from benchsuite.shadows.design import Balanced, Lacking, Tied
 from benchsuite.stats.verdict import CannotResolveError
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe
@@ -182,8 +181,7 @@ def test_an_original_that_is_a_natural_duplicate_is_not_measured():
     assert set(natural) < set(worlds.found.examples)
     assert set(worlds.unique) == set(worlds.originals) - set(natural)
     assert len(list(worlds.deduplication())) == 4
-    _, lacking = worlds.unmasked()
-    assert set(lacking) == set(worlds.unique)
+    assert set(worlds.unmasked().after) == set(worlds.unique)
 
 
 # ---- in step -------------------------------------------------------------------------------------
@@ -244,27 +242,25 @@ def test_a_stranger_that_looks_alike_is_ranked_anywhere():
 
 
 def rises(worlds, units=8):
-    before, lacking = worlds.unmasked()
-    return [
-        pooled_advantage(lacking, unit, units)
-        - pooled_advantage(dict.fromkeys(lacking, before), unit, units)
-        for unit in range(units)
-    ]
+    unmasked = worlds.unmasked()
+    return [unmasked.rise(unit, units) for unit in range(units)]
 
 
 def test_removing_the_closest_maskers_exposes():
     worlds = twins(size=LARGE, blocks=16)
-    before, lacking = worlds.unmasked()
-    assert set(lacking) == set(worlds.originals)
-    assert len(before) == 256
+    unmasked = worlds.unmasked()
+    assert set(unmasked.after) == set(worlds.originals)
+    assert len(unmasked.before) == 256
     half = worlds.with_twins.part(slice(256, 512))
-    np.testing.assert_array_equal(before.confidence, half.confidence)
+    np.testing.assert_array_equal(unmasked.before.confidence, half.confidence)
     twin = dict(zip(worlds.originals, worlds.twins, strict=True))
-    for target, world in lacking.items():
+    (design,) = (each for *_, each in worlds.workshop.asked if isinstance(each, Lacking))
+    for (target, world), removed in zip(unmasked.after.items(), design.removals, strict=True):
         assert len(world) == 64
-        assert len(world.examples) == 102
-        assert twin[target] not in world.examples
-        assert target in world.examples
+        assert world.examples.tolist() == [target]
+        assert len(removed) == unmasked.removed == 2
+        assert twin[target] in removed
+        assert target not in removed
     assert np.mean(rises(worlds)) == pytest.approx(0.5, abs=0.1)
 
 
