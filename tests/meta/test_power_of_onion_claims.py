@@ -5,8 +5,9 @@ models as the cpu tier trains. Asked for is the expected verdict, controls inclu
 a claim of power 0.99 passes with probability 0.99, one of power 0.9 with 0.66, one of power 0.7
 with 0.08. Seeds are fixed. A pool has 1,000 examples instead of 1,500, which makes all harder.
 
-Left out are claims that are declared inconclusive, which these worlds would have to imitate, those
-on support vectors, which train no networks, and the one on neighbours: `tests/unit` plants those.
+Left out are claims that are declared inconclusive, which these worlds would have to imitate, and
+that on support vectors, which trains no networks: `tests/unit` plants those. The claim on neighbours
+has a truth of its own, and fewer draws, for its worlds are many.
 """
 
 import runpy
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 
 from benchsuite.claim import gather
+from benchsuite.experiments.locality import LocalityExperiment
 from benchsuite.experiments.onion import OnionExperiment
 from benchsuite.experiments.sizes import ONION_SIZES
 from benchsuite.experiments.twins import TwinsExperiment
@@ -78,6 +80,55 @@ class Truth:
         seen[:, originals] += self.twin * membership[:, copies]
         seen[:, copies] += self.twin * membership[:, originals]
         return np.minimum(seen, TWICE) * separation[pool.groups]
+
+
+MASKERS = 25
+FEW_DRAWS = 4
+
+
+@dataclass(frozen=True)
+class LocalTruth(Truth):
+    """Each of the hidden tenth is masked by some of the exposed ones alone, or by all a little."""
+
+    by: int = MASKERS
+
+    def __call__(self, pool, membership):
+        shift = super().__call__(pool, membership)
+        place = np.full(EXAMPLES, -1)
+        place[pool.groups[::-1]] = np.arange(len(pool))[::-1]  # of copies the original, the first
+        draw = np.random.default_rng(1)
+        for target in SECOND:
+            maskers = draw.choice(FIRST, self.by, replace=False)
+            if place[target] >= 0:
+                there = place[maskers][place[maskers] >= 0]
+                hidden = membership[:, there].sum(axis=1) / self.by
+                inside = membership[:, place[target]]
+                shift[:, place[target]] = inside * 3 * np.maximum(0, 1 - 1.7 * hidden)
+        return shift
+
+
+def locality(truth, seed):
+    subject = planted.subject(EXAMPLES, side=8)
+    return planted.experiment(
+        LocalityExperiment, truth, subject=subject, blocks=32, size=SIZE, seed=seed
+    )
+
+
+def local_evidence(truth, seed):
+    return gather(CLAIMS["onion-is-local"], locality(truth, seed), "digits-mlp", "cpu")
+
+
+def test_that_few_neighbours_mask_a_point_is_found():
+    for seed in range(FEW_DRAWS):
+        found = local_evidence(LocalTruth(unmasks="none"), seed)
+        assert found.verdict == "supported"
+        assert found.observed.units == 8
+
+
+def test_that_few_neighbours_mask_a_point_is_refuted_where_all_do_a_little():
+    for seed in range(2):
+        found = local_evidence(LocalTruth(unmasks="none", by=len(FIRST)), seed)
+        assert found.observed.verdict in ("refuted", "inconclusive")
 
 
 def nothing_differs(pool, membership):
