@@ -69,8 +69,8 @@ class DenseGradients:
             parameter.grad = torch.zeros_like(parameter)
 
     @torch.no_grad()
-    def __call__(self, inputs: Tensor, labels: Tensor) -> None:
-        """Of inputs [models, batch, ...] and labels [models, batch]."""
+    def __call__(self, inputs: Tensor, labels: Tensor, noise: object = None) -> None:
+        """Of inputs [models, batch, ...] and labels [models, batch]; no layer here draws noise."""
         batch = labels.shape[1]
         if batch not in self._buffers:  # an epoch's last batch may be smaller
             self._buffers[batch] = self._empty(batch), self._empty(batch)

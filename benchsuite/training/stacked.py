@@ -7,12 +7,14 @@ until a Linear layer needs it first.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchsuite.training import randomness
 from benchsuite.training.batches import (
     ModelFactory,
     TrainingJob,
@@ -22,8 +24,29 @@ from benchsuite.training.batches import (
     template,
 )
 from benchsuite.training.dense import rectified_gradient
+from benchsuite.training.randomness import Purpose
 
-Layer = Callable[[Tensor, list[Tensor]], Tensor]
+
+class Noise:
+    """What layers draw while they train: in one epoch each model from a generator of its own."""
+
+    def __init__(self, job: TrainingJob, epoch: int) -> None:
+        self._job = job
+        self._epoch = epoch
+
+    @cached_property
+    def generators(self) -> list[torch.Generator]:
+        """One for each model, seeded as the loop seeds torch's own."""
+        job = self._job
+        seeds = (
+            randomness.torch_seed(job.seed, model, Purpose.LAYERS, self._epoch)
+            for model in job.models
+        )
+        return [torch.Generator(job.inputs.device).manual_seed(seed) for seed in seeds]
+
+
+Layer = Callable[[Tensor, list[Tensor], Noise | None], Tensor]
+"""Output of an input and the layer's parameters and buffers; without noise, in evaluation mode."""
 Activation = Callable[[Tensor], Tensor]
 
 
@@ -62,7 +85,7 @@ def _rectify() -> Activation:
 
 
 def _linear(layer: nn.Linear, activation: Activation) -> Layer:
-    def forward(x: Tensor, parameters: list[Tensor]) -> Tensor:
+    def forward(x: Tensor, parameters: list[Tensor], _: Noise | None = None) -> Tensor:
         if x.ndim > 3:  # of an input with more axes, Linear changes the last alone
             rows: Tensor = forward(x.flatten(1, -2), parameters).unflatten(1, x.shape[1:-1])
             return rows
@@ -86,7 +109,7 @@ def _split(x: Tensor, models: int) -> Tensor:
 
 
 def _conv2d(layer: nn.Conv2d, activation: Activation) -> Layer:
-    def forward(x: Tensor, parameters: list[Tensor]) -> Tensor:
+    def forward(x: Tensor, parameters: list[Tensor], _: Noise | None) -> Tensor:
         models = len(x)
         merged: Tensor = functional.conv2d(
             _merge(x).contiguous(memory_format=torch.channels_last),
@@ -104,19 +127,59 @@ def _conv2d(layer: nn.Conv2d, activation: Activation) -> Layer:
 
 def _per_image(layer: nn.Module) -> Layer:
     """A layer without parameters that treats each channel of each image alone."""
-    return lambda x, _: _split(layer(_merge(x)), len(x))
+    return lambda x, *_: _split(layer(_merge(x)), len(x))
 
 
 def _elementwise(layer: nn.Module) -> Layer:
-    def forward(x: Tensor, _: list[Tensor]) -> Tensor:
-        result: Tensor = layer(x)
-        return result
+    return lambda x, *_: layer(x)
+
+
+def _flatten(layer: nn.Flatten) -> Layer:
+    return lambda x, *_: x.flatten(2)
+
+
+def _dropout(layer: nn.Dropout) -> Layer:
+    keep = 1 - layer.p
+
+    def forward(x: Tensor, _: list[Tensor], noise: Noise | None) -> Tensor:
+        if noise is None or keep == 1:
+            return x
+        drawn = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        for of_model, generator in zip(drawn, noise.generators, strict=True):
+            of_model.bernoulli_(keep, generator=generator)
+        return x * drawn.div_(keep) if keep else x * 0
 
     return forward
 
 
-def _flatten(layer: nn.Flatten) -> Layer:
-    return lambda x, _: x.flatten(2)
+_NORMS = nn.BatchNorm1d, nn.BatchNorm2d
+BATCH_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def _batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d) -> Layer:
+    """All models' channels side by side, each normalised by its own mean and variance."""
+
+    def forward(x: Tensor, state: list[Tensor], noise: Noise | None) -> Tensor:
+        of = dict(zip(layer.state_dict(), state, strict=True))
+        weight, bias = (of[each].flatten() if each in of else None for each in ("weight", "bias"))
+        mean, variance = (
+            of[each].view(-1) if each in of else None for each in BATCH_STATISTICS[:2]
+        )
+        if noise is not None and mean is not None:
+            of["num_batches_tracked"].add_(1)
+        normalised = functional.batch_norm(
+            _merge(x),
+            mean,
+            variance,
+            weight,
+            bias,
+            training=noise is not None or mean is None,
+            momentum=layer.momentum or 0.0,
+            eps=layer.eps,
+        )
+        return _split(normalised, len(x))
+
+    return forward
 
 
 _PRODUCTS: dict[type[nn.Module], Callable[..., Layer]] = {
@@ -128,6 +191,9 @@ _OTHERS: dict[type[nn.Module], Callable[..., Layer]] = {
     nn.AvgPool2d: _per_image,
     nn.AdaptiveAvgPool2d: _per_image,
     nn.Flatten: _flatten,
+    nn.Dropout: _dropout,
+    nn.BatchNorm1d: _batch_norm,
+    nn.BatchNorm2d: _batch_norm,
     nn.Identity: _elementwise,
     nn.ReLU: _elementwise,
     nn.LeakyReLU: _elementwise,
@@ -155,13 +221,20 @@ def why_not_stacked(model: nn.Module) -> str | None:
             layer, "return_indices", False
         ):
             return f"layer {name} ({type(layer).__name__}) returns indices"
+        if isinstance(layer, _NORMS) and layer.momentum is None:
+            return f"layer {name} ({type(layer).__name__}) averages over all batches"
     names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
     if len(names) != len(list(model.parameters())):
         return "two layers share a parameter"
     if any(not parameter.requires_grad for parameter in model.parameters()):
         return "a parameter is frozen"
-    if any(True for _ in model.buffers()):
-        return "it has a buffer"
+    buffers = [name for name, _ in model.named_buffers(remove_duplicate=False)]
+    if len(buffers) != len(list(model.buffers())):
+        return "two layers share a buffer"
+    for name in buffers:
+        owner, _, buffer = name.rpartition(".")
+        if buffer not in BATCH_STATISTICS or not isinstance(model.get_submodule(owner), _NORMS):
+            return f"it has a buffer, {name}"
     return None
 
 
@@ -175,7 +248,7 @@ class Stack:
 
     Args:
         template: one of the models; only its layers' settings are used.
-        weights: parameters by name, each [models, ...].
+        weights: parameters and buffers by name, each [models, ...].
     """
 
     def __init__(self, template: nn.Module, weights: Weights) -> None:
@@ -184,7 +257,7 @@ class Stack:
         left = _layers(template)
         while left:
             name, layer = left.pop(0)
-            parameters = [weights[f"{name}.{each}"] for each, _ in layer.named_parameters()]
+            state = [weights[f"{name}.{each}"] for each in layer.state_dict()]
             if type(layer) not in _PRODUCTS:
                 form = _OTHERS[type(layer)](layer)
             elif left and type(left[0][1]) is nn.ReLU:
@@ -192,12 +265,15 @@ class Stack:
                 form = _PRODUCTS[type(layer)](layer, _rectify())
             else:
                 form = _PRODUCTS[type(layer)](layer, lambda x: x)
-            self._layers.append((form, parameters))
+            self._layers.append((form, state))
 
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """Logits [models, batch, classes] of inputs [models, batch, ...]."""
-        for layer, parameters in self._layers:
-            inputs = layer(inputs, parameters)
+    def __call__(self, inputs: Tensor, noise: Noise | None = None) -> Tensor:
+        """Logits [models, batch, classes] of inputs [models, batch, ...].
+
+        With noise as while they train: layers draw from it and count their batch's statistics.
+        """
+        for layer, state in self._layers:
+            inputs = layer(inputs, state, noise)
         return inputs
 
 
@@ -217,7 +293,7 @@ class Gradients(Protocol):
 
     parameters: list[Tensor]
 
-    def __call__(self, inputs: Tensor, labels: Tensor) -> None:
+    def __call__(self, inputs: Tensor, labels: Tensor, noise: Noise) -> None:
         """Of inputs [models, batch, ...] and labels [models, batch]."""
 
 
@@ -226,15 +302,15 @@ class GraphGradients:
 
     def __init__(self, template: nn.Module, weights: Weights) -> None:
         self._stack = Stack(template, weights)
-        self.parameters = list(weights.values())
+        self.parameters = [weights[name] for name, _ in template.named_parameters()]
         for parameter in self.parameters:
             parameter.requires_grad_()
 
-    def __call__(self, inputs: Tensor, labels: Tensor) -> None:
+    def __call__(self, inputs: Tensor, labels: Tensor, noise: Noise) -> None:
         """Of inputs [models, batch, ...] and labels [models, batch]."""
         for parameter in self.parameters:
             parameter.grad = None
-        losses(self._stack(inputs), labels).sum().backward()
+        losses(self._stack(inputs, noise), labels).sum().backward()
 
 
 def train_stacked(
@@ -250,9 +326,10 @@ def train_stacked(
         stopping = _EarlyStopping(job, Stack(untrained[0], weights))
     step = 0
     for epoch in range(job.recipe.epochs):
+        noise = Noise(job, epoch)
         for inputs, labels in job.epoch(epoch):
             set_learning_rate(optimizer, job.recipe.learning_rate_at(step, job.steps))
-            gradients(inputs, labels)
+            gradients(inputs, labels, noise)
             optimizer.step()
             step += 1
         if stopping is not None and stopping.all_stopped_after_epoch():
@@ -290,7 +367,9 @@ class _EarlyStopping:
         self._stale = torch.zeros(models, dtype=torch.int64, device=inputs.device)
         # A model whose loss is never finite has diverged, and has no best weights.
         self.best = {
-            name: torch.full_like(tensor, torch.nan, requires_grad=False)
+            name: torch.full_like(
+                tensor, torch.nan if tensor.is_floating_point() else 0, requires_grad=False
+            )
             for name, tensor in stack.weights.items()
         }
 

@@ -35,10 +35,15 @@ def with_dropout():
     )
 
 
+def not_stacked():
+    return nn.Sequential(*with_dropout(), nn.ELU())
+
+
 TIED = Tied(60, ((0, 59), (7, 3)), seed=5)
 LACKING = Lacking(60, ((0, 59), (7, 3)), seed=5)
 STACKED = replace(SUBJECT, name="stacked", model=digits_cnn, recipe=Recipe(epochs=1))
-LOOPED = replace(SUBJECT, name="looped", model=with_dropout, recipe=Recipe(epochs=1))
+WITH_DROPOUT = replace(SUBJECT, name="dropout", model=with_dropout, recipe=Recipe(epochs=1))
+LOOPED = replace(SUBJECT, name="looped", model=not_stacked, recipe=Recipe(epochs=1))
 
 
 def shards_of(bank):
@@ -54,8 +59,8 @@ def leftovers(folder):
 
 @pytest.mark.parametrize(
     ("subject", "strategy"),
-    [(SUBJECT, "dense"), (STACKED, "stacked"), (LOOPED, "looped")],
-    ids=lambda value: value if isinstance(value, str) else "",
+    [(SUBJECT, "dense"), (STACKED, "stacked"), (WITH_DROPOUT, "stacked"), (LOOPED, "looped")],
+    ids=["dense", "stacked", "dropout", "looped"],
 )
 def test_a_bank_that_grew_equals_one_made_at_once(tmp_path, subject, strategy):
     train_shadows(subject, 64, folder=tmp_path / "grown")

@@ -22,6 +22,8 @@ from benchsuite.shadows import train_shadows
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe
 
+# Who is started in the background of a script ignores it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 folder, models, epochs, kill_at = sys.argv[1], *map(int, sys.argv[2:])
 fsync, calls = os.fsync, []
 

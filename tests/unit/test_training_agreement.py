@@ -81,7 +81,7 @@ def assert_same_bits(got, expected):
 def assert_trained(weights, some):
     """Every model, and every parameter of it, has moved away from where it began."""
     for name, before in initial(some).items():
-        moved = (weights[name] - before).abs().flatten(1).amax(1)
+        moved = (weights[name] - before).abs().reshape(len(before), -1).amax(1)
         assert (moved > 1e-4).all(), name
 
 
@@ -104,6 +104,25 @@ def every_layer():
     )
 
 
+def normalised():
+    """Batch norm in all its forms, and dropout among it. A bias before it would have no effect."""
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Conv2d(4, 3, 3, bias=False),
+        nn.BatchNorm2d(3, affine=False, momentum=0.3),
+        nn.Flatten(),
+        nn.Linear(108, 12, bias=False),
+        nn.BatchNorm1d(12, track_running_stats=False),
+        nn.ReLU(),
+        nn.Dropout(0),
+        nn.Linear(12, 10),
+        nn.Dropout(0.1),
+    )
+
+
 def linear_on_rows():
     """Linear layers on inputs with more axes than one, and one ReLU that stands twice."""
     relu = nn.ReLU()
@@ -115,6 +134,7 @@ FACTORIES = {
     "digits_cnn": digits_cnn,
     "every_layer": every_layer,
     "linear_on_rows": linear_on_rows,
+    "normalised": normalised,
 }
 RECIPES = {
     "sgd": SHORT,
@@ -412,21 +432,27 @@ def with_dropout():
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.Dropout(0.5), nn.Linear(24, 10))
 
 
-def test_dropout_is_drawn_per_model_and_epoch_and_is_the_same_again():
+@pytest.mark.parametrize("strategy", ["stacked", "looped"])
+def test_dropout_is_drawn_per_model_and_epoch_and_is_the_same_again(strategy):
     some = job(with_dropout)
     torch.manual_seed(1)
-    first = train(some, "looped")
+    first = train(some, strategy)
     torch.manual_seed(2)
-    assert_same_bits(train(some, "looped"), first)
-    part = train(some.part(2, 3), "looped")
-    assert_same_bits(part, {name: tensor[2:3] for name, tensor in first.items()})
-    without = train(job(partial(mlp, 64, 24, 10)), "looped")
+    assert_same_bits(train(some, strategy), first)
+    part = train(some.part(2, 3), strategy)
+    assert_close(part, {name: tensor[2:3] for name, tensor in first.items()})
+    without = train(job(partial(mlp, 64, 24, 10)), strategy)
     assert not torch.equal(first["1.weight"], without["1.weight"])
 
 
 @pytest.mark.parametrize(
     ("factory", "strategy"),
-    [(small_mlp, "dense"), (small_mlp, "stacked"), (with_dropout, "looped")],
+    [
+        (small_mlp, "dense"),
+        (small_mlp, "stacked"),
+        (with_dropout, "stacked"),
+        (with_dropout, "looped"),
+    ],
 )
 def test_global_generators_are_neither_read_nor_consumed(factory, strategy):
     some = job(factory, everything)
@@ -461,24 +487,26 @@ def with_batch_norm():
     )
 
 
-def test_evaluation_does_not_depend_on_the_batch():
+@pytest.mark.parametrize("strategy", ["stacked", "looped"])
+def test_evaluation_does_not_depend_on_the_batch(strategy):
     some = job(with_batch_norm, replace(SHORT, early_stopping=2))
-    weights = train(some, "looped")
+    weights = train(some, strategy)
     assert (weights["2.running_mean"] != 0).any()
-    whole = logits(with_batch_norm, weights, some.inputs, "looped")
-    halves = [logits(with_batch_norm, weights, part, "looped") for part in some.inputs.split(7)]
+    whole = logits(with_batch_norm, weights, some.inputs, strategy)
+    halves = [logits(with_batch_norm, weights, part, strategy) for part in some.inputs.split(7)]
     torch.testing.assert_close(torch.cat(halves, dim=1), whole, rtol=1e-12, atol=1e-12)
-    shifted = logits(with_batch_norm, weights, torch.cat([some.inputs, some.inputs + 9]), "looped")
+    shifted = logits(with_batch_norm, weights, torch.cat([some.inputs, some.inputs + 9]), strategy)
     torch.testing.assert_close(shifted[:, : len(some.inputs)], whole, rtol=1e-12, atol=1e-12)
     counted = weights["2.num_batches_tracked"]
     assert counted.max() <= some.steps  # validation ran in evaluation mode, and counted nothing
 
 
-def test_evaluation_is_without_dropout():
+@pytest.mark.parametrize("strategy", ["stacked", "looped"])
+def test_evaluation_is_without_dropout(strategy):
     some = job(with_dropout)
-    weights = train(some, "looped")
-    said = logits(with_dropout, weights, some.inputs, "looped")
-    assert torch.equal(logits(with_dropout, weights, some.inputs, "looped"), said)
+    weights = train(some, strategy)
+    said = logits(with_dropout, weights, some.inputs, strategy)
+    assert torch.equal(logits(with_dropout, weights, some.inputs, strategy), said)
     hidden = some.inputs.flatten(1) @ weights["1.weight"][0].T + weights["1.bias"][0]
     torch.testing.assert_close(said[0], hidden @ weights["3.weight"][0].T + weights["3.bias"][0])
 
@@ -526,8 +554,9 @@ def shared(model):
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (with_dropout(), r"layer 2 \(Dropout\) has no stacked form"),
-        (with_batch_norm(), r"layer 2 \(BatchNorm1d\) has no stacked form"),
+        (nn.Sequential(nn.Flatten(), nn.ELU()), r"layer 1 \(ELU\) has no stacked form"),
+        (nn.Sequential(nn.BatchNorm2d(1, momentum=None)), "averages over all batches"),
+        (nn.Sequential(*2 * [nn.BatchNorm2d(1, affine=False)]), "two layers share a buffer"),
         (Own(), "Own is not an nn.Sequential"),
         (nn.Sequential(nn.Flatten(), Own()), r"layer 1 \(Own\) has no stacked form"),
         (nn.Sequential(Doubled(2, 2)), r"layer 0 \(Doubled\) has no stacked form"),
@@ -539,7 +568,8 @@ def shared(model):
         (changed(shared), "two layers share a parameter"),
         (changed(lambda m: m[1].register_forward_hook(lambda *_: None)), "a hook changes"),
         (changed(lambda m: m.register_forward_pre_hook(lambda *_: None)), "a hook changes"),
-        (changed(lambda m: m.register_buffer("scale", torch.ones(1))), "it has a buffer"),
+        (changed(lambda m: m.register_buffer("scale", torch.ones(1))), "it has a buffer, scale"),
+        (changed(lambda m: m[1].register_buffer("running_mean", torch.ones(1))), "has a buffer, 1"),
     ],
 )
 def test_what_cannot_be_stacked_is_named(model, reason):
