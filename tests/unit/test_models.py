@@ -201,8 +201,8 @@ def test_resnet9_costs_what_the_field_counts():
     assert mflop_per_sample(resnet9().eval(), 3, 32, 32) == pytest.approx(1744, abs=0.5)
 
 
-def test_resnet9_is_looped_for_its_batch_norm():
-    assert why_not_stacked(resnet9()) == "layer 1 (BatchNorm2d) has no stacked form"
+def test_resnet9_is_looped_for_its_residual_blocks():
+    assert why_not_stacked(resnet9()) == "layer 6 (Residual) has no stacked form"
 
 
 def test_resnet9_depends_on_the_batch_in_training_alone():
