@@ -237,7 +237,8 @@ def _unlearning_example(arrays: Arrays, name: str) -> Drawing:
         "One person's data can become easy to attack because others have theirs deleted. Of "
         f"{int(arrays['targets'])} examples that removing the first layer exposes, this is the one "
         "that its own neighbours expose most: those whose absence from training makes the attack "
-        "on it succeed most often. How often the attack is right is counted over models of which "
+        "on it succeed most often (and at most one other, so that half of the rest is a whole "
+        "number). How often the attack is right is counted over models of which "
         "half were trained on the image; guessing gives 50 %.",
     )
 
