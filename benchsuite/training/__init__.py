@@ -6,9 +6,10 @@ from torch import Tensor
 
 from benchsuite.training.batches import ModelFactory, TrainingJob, Weights, template
 from benchsuite.training.dense import DenseGradients, is_dense
+from benchsuite.training.layers import why_not_stacked
 from benchsuite.training.looped import logits_looped, train_looped
 from benchsuite.training.recipe import Augmentation, Recipe
-from benchsuite.training.stacked import logits_stacked, train_stacked, why_not_stacked
+from benchsuite.training.stacked import logits_stacked, train_stacked
 
 SEMANTICS = 1
 """Raised whenever the same job would give other models: banks made before are then not reused."""

@@ -25,8 +25,8 @@ from benchsuite.training import (
     train,
     why_not_stacked,
 )
+from benchsuite.training.layers import STACKED
 from benchsuite.training.randomness import epoch_orders
-from benchsuite.training.stacked import STACKED
 
 POOL, TEST = sources.digits()
 STRATEGIES = get_args(Strategy)
