@@ -1,8 +1,8 @@
 """Layers of many models at once, and which models can be stacked so.
 
 A batch is [models, batch, ...]. Convolutions run as one grouped convolution on [batch, models x
-channels, height, width], batch norm likewise. The model axis moves by strides alone, without a copy,
-until a Linear layer needs it first.
+channels, height, width], batch norm likewise. The model axis moves by strides alone, without a
+copy, until a Linear layer needs it first.
 """
 
 from collections.abc import Callable
