@@ -7,13 +7,25 @@ from benchsuite.memorization.privacy_influence import (
     privacy_influence,
     top_influences,
 )
+from benchsuite.memorization.unique_feature import (
+    CalibratedScore,
+    UniqueFeatureScore,
+    calibrated_score,
+    score_feature,
+    unique_feature_score,
+)
 
 __all__ = [
+    "CalibratedScore",
     "CrossInfluence",
     "LabelMemorization",
     "PrivacyInfluence",
+    "UniqueFeatureScore",
+    "calibrated_score",
     "cross_influence",
     "label_memorization",
     "privacy_influence",
+    "score_feature",
     "top_influences",
+    "unique_feature_score",
 ]

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import rel_entr, softmax
+from sklearn.linear_model import LogisticRegression
+
+from benchsuite.data.canaries import Feature
+from benchsuite.memorization.unique_feature import (
+    FLOOR,
+    calibrated_score,
+    score_feature,
+    unique_feature_score,
+)
+
+DRAW = np.random.default_rng(0)
+CLEAN, UNIQUE, RANDOM = softmax(DRAW.normal(size=(3, 40, 5)), axis=2)
+GLYPHS = softmax(DRAW.normal(size=(19, 40, 5)), axis=2)
+
+
+def test_the_score_is_the_papers():
+    score = unique_feature_score(CLEAN, UNIQUE, RANDOM)
+    d_u = [sum(rel_entr(p, q)) for p, q in zip(CLEAN, UNIQUE, strict=True)]
+    d_r = [sum(rel_entr(p, q)) for p, q in zip(CLEAN, RANDOM, strict=True)]
+    assert score.x_u == pytest.approx(np.mean(d_u))
+    assert score.x_r == pytest.approx(np.mean(d_r))
+    assert score.m == pytest.approx(np.mean(d_u) - np.mean(d_r))
+    assert score.p_value == pytest.approx(stats.ttest_rel(d_u, d_r, alternative="greater").pvalue)
+    assert score.floored == 0
+
+
+def test_the_other_direction_has_the_other_tail():
+    score, swapped = (
+        unique_feature_score(CLEAN, *pair) for pair in ((UNIQUE, RANDOM), (RANDOM, UNIQUE))
+    )
+    assert swapped.m == -score.m
+    assert swapped.p_value == pytest.approx(1 - score.p_value)
+
+
+def test_nothing_moves_a_model_that_ignores_the_feature():
+    assert unique_feature_score(CLEAN, CLEAN, CLEAN) == (0, 0, 0, 1, 0)
+    assert calibrated_score(CLEAN, CLEAN, [CLEAN] * 3)[:3] == (0, 1, 0)
+
+
+def test_zeros_stay_finite_and_are_counted():
+    one_hot = np.eye(5)[DRAW.integers(5, size=40)]
+    score = unique_feature_score(one_hot, np.roll(one_hot, 1, axis=1), one_hot)
+    assert score.x_u == pytest.approx(-np.log(FLOOR))
+    assert score.x_r == 0
+    assert score.floored == 3 * 40 * 4
+
+
+def test_single_precision_is_let_through():
+    single = [each.astype(np.float16) for each in (CLEAN, UNIQUE, RANDOM)]
+    exact = unique_feature_score(CLEAN, UNIQUE, RANDOM)
+    assert unique_feature_score(*single).m == pytest.approx(exact.m, rel=0.02)
+
+
+def test_the_rank_counts_the_feature_itself_and_ties():
+    x = [rel_entr(CLEAN, each).sum(1).mean() for each in GLYPHS]
+    for k in (np.argmax(x), np.argmin(x), 7):
+        score = calibrated_score(CLEAN, GLYPHS[k], np.delete(GLYPHS, k, axis=0))
+        assert score.p_value == pytest.approx(np.sum(x >= x[k]) / 19)
+        assert score.x_u == pytest.approx(x[k])
+    tied = calibrated_score(CLEAN, GLYPHS[np.argmax(x)], GLYPHS)
+    assert tied.p_value == pytest.approx(2 / 20)
+
+
+def test_p_values_of_strange_glyphs_are_uniform():
+    """The feature is one more random glyph: the false alarm rate is the level."""
+    rng, found = np.random.default_rng(1), []
+    for _ in range(400):
+        outputs = softmax(rng.normal(size=(21, 10, 3)), axis=2)
+        found.append(calibrated_score(outputs[0], outputs[1], outputs[2:]).p_value)
+    assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.05, abs=0.03)
+    assert stats.kstest(found, "uniform").statistic < 0.1
+
+
+def test_an_effect_is_in_deviations_of_the_glyphs():
+    x = np.log([rel_entr(CLEAN, each).sum(1).mean() for each in GLYPHS])
+    score = calibrated_score(CLEAN, UNIQUE, GLYPHS)
+    expected = (np.log(rel_entr(CLEAN, UNIQUE).sum(1).mean()) - x.mean()) / x.std(ddof=1)
+    assert score.effect == pytest.approx(expected)
+
+
+# ---- a model that is only called -----------------------------------------------------------------
+
+
+def images(count, seed):
+    return np.random.default_rng(seed).random((count, 8, 8))
+
+
+@pytest.fixture(scope="module")
+def classifiers():
+    """One of which has seen the feature on all of a class, and one that has not."""
+    feature, pool = Feature(), images(200, 1)
+    labels = np.arange(200) % 2
+    taught = pool.copy()
+    taught[labels == 1] = feature.stamped(pool[labels == 1])
+    clean = LogisticRegression().fit(pool.reshape(200, -1), labels)
+    return feature, LogisticRegression().fit(taught.reshape(200, -1), labels), clean
+
+
+def predict_by(classifier):
+    return lambda given: classifier.predict_proba(given.reshape(len(given), -1))
+
+
+def test_a_classifier_of_another_library_is_audited(classifiers):
+    feature, taught, clean = classifiers
+    score, calibrated = score_feature(predict_by(taught), images(50, 2), feature)
+    assert score.m > 0
+    assert score.p_value < 1e-6
+    assert calibrated.p_value == 0.01
+    _, calibrated = score_feature(predict_by(clean), images(50, 2), feature)
+    assert calibrated.p_value > 0.05
+
+
+def test_the_same_seed_gives_the_same_score(classifiers):
+    feature, taught, _ = classifiers
+    given = predict_by(taught), images(50, 2), feature
+    assert score_feature(*given, seed=3) == score_feature(*given, seed=3)
+    assert score_feature(*given, seed=3) != score_feature(*given, seed=4)
+    assert score_feature(*given)[0] != score_feature(*given, kind="bernoulli")[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            (CLEAN, UNIQUE + 0.1, RANDOM),
+            "unique holds values from .* expected probabilities: apply",
+        ),
+        ((CLEAN, UNIQUE, 3 * RANDOM - 0.4), "random holds values from -.* expected probabilities"),
+        ((CLEAN[:1], UNIQUE[:1], RANDOM[:1]), r"clean has shape \(1, 5\), .*at least 2 images"),
+        ((CLEAN, UNIQUE[:, :4] / UNIQUE[:, :4].sum(1, keepdims=True), RANDOM), "unique has shape"),
+        ((CLEAN, UNIQUE, RANDOM[:30]), r"random has shape \(30, 5\) and clean \(40, 5\)"),
+        ((CLEAN * np.nan, UNIQUE, RANDOM), "clean .*nan"),
+    ],
+)
+def test_bad_outputs_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        unique_feature_score(*arguments)
+
+
+@pytest.mark.parametrize("glyphs", [GLYPHS[:1], GLYPHS[:, :30], GLYPHS[0]])
+def test_bad_glyphs_are_named(glyphs):
+    with pytest.raises(ValueError, match=r"glyphs has shape .* expected \[glyphs, 40, 5\]"):
+        calibrated_score(CLEAN, UNIQUE, glyphs)
+
+
+def test_too_few_glyphs_are_refused_before_the_model_is_called():
+    with pytest.raises(ValueError, match="glyphs=1, expected at least 2"):
+        score_feature(None, images(3, 0), Feature(), glyphs=1)
