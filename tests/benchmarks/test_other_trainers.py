@@ -1,0 +1,201 @@
+"""What each way to train many small models costs: models per second on digits-mlp, in one run.
+
+- the loop of published scripts: `Subset`, `DataLoader`, one model after another;
+- scikit-learn's `MLPClassifier`;
+- PyTorch's ensembling recipe, `vmap(grad)` over stacked parameters;
+- `train_shadows`, with the share of the machine's own rate for the products of a training step.
+
+Ways take turns, so that a busy machine slows all. Recipe and subsets are the same.
+"""
+
+import statistics
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+from torch import nn
+from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.nn import functional
+from torch.utils.data import DataLoader, Subset, TensorDataset
+
+from benchsuite.shadows import train_shadows
+from benchsuite.shadows.design import Balanced
+from benchsuite.shadows.execution import cores
+from benchsuite.subject import load_subject
+
+pytestmark = pytest.mark.benchmark(group="training")
+
+ROUNDS = 3
+SUBJECT = load_subject("digits-mlp")
+RECIPE = SUBJECT.recipe
+INPUTS, LABELS = torch.tensor(SUBJECT.pool.inputs()), torch.tensor(SUBJECT.pool.labels)
+TEST_INPUTS, TEST_LABELS = torch.tensor(SUBJECT.test.inputs()), torch.tensor(SUBJECT.test.labels)
+
+
+def subsets(models):
+    return [np.flatnonzero(row) for row in Balanced(len(LABELS)).rows(0, models)]
+
+
+def accuracy(said):
+    return float((said == TEST_LABELS).float().mean())
+
+
+def with_dataloader(models):
+    right = []
+    for subset in subsets(models):
+        model = SUBJECT.model()
+        optimizer = torch.optim.SGD(model.parameters(), RECIPE.learning_rate, RECIPE.momentum)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, RECIPE.steps(len(subset)))
+        data = Subset(TensorDataset(INPUTS, LABELS), subset.tolist())
+        for _ in range(RECIPE.epochs):
+            for inputs, labels in DataLoader(data, RECIPE.batch_size, shuffle=True):
+                optimizer.zero_grad()
+                functional.cross_entropy(model(inputs), labels).backward()
+                optimizer.step()
+                schedule.step()
+        right.append(accuracy(model(TEST_INPUTS).argmax(1)))
+    return statistics.mean(right)
+
+
+def with_scikit_learn(models):
+    """At a constant rate, for it has no cosine."""
+    right = []
+    flat, labels = INPUTS.flatten(1).numpy(), LABELS.numpy()
+    for subset in subsets(models):
+        classifier = MLPClassifier(
+            (128,),
+            solver="sgd",
+            alpha=0,
+            batch_size=RECIPE.batch_size,
+            learning_rate_init=RECIPE.learning_rate,
+            momentum=RECIPE.momentum,
+            nesterovs_momentum=False,
+            max_iter=RECIPE.epochs,
+            n_iter_no_change=RECIPE.epochs,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            classifier.fit(flat[subset], labels[subset])
+        said = classifier.predict(TEST_INPUTS.flatten(1).numpy())
+        right.append(accuracy(torch.tensor(said)))
+    return statistics.mean(right)
+
+
+def with_vmap(models):
+    members = torch.tensor(np.stack(subsets(models)))
+    template = SUBJECT.model()
+    weights, _ = stack_module_state([SUBJECT.model() for _ in range(models)])
+    weights = {name: tensor.detach() for name, tensor in weights.items()}
+    velocity = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
+
+    def loss(parameters, inputs, labels):
+        return functional.cross_entropy(functional_call(template, parameters, inputs), labels)
+
+    gradients_of, step, steps = vmap(grad(loss)), 0, RECIPE.steps(members.shape[1])
+    for _ in range(RECIPE.epochs):
+        order = members.gather(1, torch.rand(members.shape).argsort(1))
+        for batch in order.split(RECIPE.batch_size, dim=1):
+            gradients = gradients_of(weights, INPUTS[batch], LABELS[batch])
+            rate = RECIPE.learning_rate_at(step, steps)
+            for name, gradient in gradients.items():
+                velocity[name].mul_(RECIPE.momentum).add_(gradient)
+                weights[name].sub_(velocity[name], alpha=rate)
+            step += 1
+    said = vmap(lambda parameters: functional_call(template, parameters, TEST_INPUTS))(weights)
+    return statistics.mean(accuracy(each) for each in said.argmax(2))
+
+
+def products_of_a_step(models, batch):
+    """(first, second, out) of each product: forward, weights' gradients, hidden gradients."""
+    layers = [each for each in SUBJECT.model().modules() if isinstance(each, nn.Linear)]
+    products = []
+    for number, layer in enumerate(layers):
+        x = torch.rand(models, batch, layer.in_features)
+        weight = torch.rand(models, layer.in_features, layer.out_features)
+        y = torch.rand(models, batch, layer.out_features)
+        products += [(x, weight, torch.empty_like(y)), (x.mT, y, torch.empty_like(weight))]
+        if number:
+            products.append((y, weight.mT, torch.empty_like(x)))
+    return products
+
+
+def flop(products):
+    return sum(2 * len(a) * a.shape[1] * a.shape[2] * b.shape[2] for a, b, _ in products)
+
+
+def matrix_rate(repeats=150):
+    """GFLOP/s of all cores at the products of a step of 64 models, on one thread each."""
+
+    def work(_):
+        products = products_of_a_step(64, RECIPE.batch_size)
+        started = time.perf_counter()
+        for _ in range(repeats):
+            for first, second, out in products:
+                torch.bmm(first, second, out=out)
+        return repeats * flop(products) / (time.perf_counter() - started) / 1e9
+
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        rate = sum(pool.map(work, range(cores())))
+    torch.set_num_threads(before)
+    return rate
+
+
+def test_what_each_way_to_train_costs(benchmark, tmp_path, capsys):
+    ways = {
+        "Subset and DataLoader": (with_dataloader, 3),
+        "scikit-learn's MLPClassifier": (with_scikit_learn, 3),
+        "vmap(grad), 64 models": (with_vmap, 64),
+    }
+    speeds = {name: [] for name in (*ways, "train_shadows, 128 models")}
+    rights, rates, banks = {name: [] for name in speeds}, [], []
+
+    def others():
+        rates.append(matrix_rate())
+        for name, (way, models) in ways.items():
+            started = time.perf_counter()
+            rights[name].append(way(models))
+            speeds[name].append(models / (time.perf_counter() - started))
+        return (tmp_path / str(len(rates)),), {}
+
+    def ours(folder):
+        banks.append(train_shadows(SUBJECT, 128, folder=folder, device="cpu"))
+
+    ours(tmp_path / "warm")
+    banks.clear()
+    benchmark.pedantic(ours, setup=others, rounds=ROUNDS)
+    *_, name = speeds
+    speeds[name] = [bank.fill.models_trained / bank.fill.seconds for bank in banks]
+    rights[name] = [float(bank.column("test", "correct").mean()) for bank in banks]
+    steps = RECIPE.steps(len(LABELS) // 2)
+    size = len(LABELS) / 2 / steps * RECIPE.epochs  # of an average batch
+    per_model = steps * flop(products_of_a_step(1, RECIPE.batch_size)) * size / RECIPE.batch_size
+    achieved = [speed * per_model / 1e9 for speed in speeds[name]]
+    share = statistics.median(a / r for a, r in zip(achieved, rates, strict=True))
+    with capsys.disabled():
+        print(f"\ndigits-mlp on {cores()} cores, {ROUNDS} rounds: models/s, median (least to most)")
+        for each, values in speeds.items():
+            print(
+                f"  {each:30} {statistics.median(values):6.1f} ({min(values):.1f} to "
+                f"{max(values):.1f}), accuracy {statistics.mean(rights[each]):.3f}"
+            )
+        print(
+            f"  the products of a step alone: {statistics.median(rates):.0f} GFLOP/s; "
+            f"train_shadows {statistics.median(achieved):.0f}, {share:.0%} of it"
+        )
+    benchmark.extra_info |= {
+        "models_per_second": {k: round(statistics.median(v), 2) for k, v in speeds.items()},
+        "accuracy": {k: round(statistics.mean(v), 4) for k, v in rights.items()},
+        "gflop_per_second": round(statistics.median(achieved), 1),
+        "products_gflop_per_second": round(statistics.median(rates), 1),
+        "share_of_products": round(share, 3),
+        "torch": torch.__version__,
+    }
+    assert min(map(min, rights.values())) > 0.9  # each of them learns
+    fastest_other = max(statistics.median(speeds[each]) for each in ways)
+    assert statistics.median(speeds[name]) > fastest_other
