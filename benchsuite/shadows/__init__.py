@@ -2,7 +2,7 @@
 
 from benchsuite.shadows.bank import Fill, ShadowBank
 from benchsuite.shadows.columns import COLUMNS
-from benchsuite.shadows.design import Balanced, Design, Lacking, Tied
+from benchsuite.shadows.design import Balanced, Design, Lacking, Replacing, Tied
 from benchsuite.shadows.execution import Execution
 from benchsuite.shadows.fill import Progress, train_shadows
 from benchsuite.shadows.shards import BankError
@@ -16,6 +16,7 @@ __all__ = [
     "Fill",
     "Lacking",
     "Progress",
+    "Replacing",
     "ShadowBank",
     "Tied",
     "train_shadows",

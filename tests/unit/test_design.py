@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchsuite.shadows import design
+from benchsuite.shadows import balanced
 from benchsuite.shadows.design import Balanced, Lacking, Tied, design_of
 
 SHARES = {0.5: 2, 0.7: 10, 0.25: 4, 1 / 3: 3, 0.9: 10, 0.02: 50}  # and their denominators
@@ -125,7 +125,7 @@ def test_each_cell_is_in_for_its_share_over_seeds():
 
 def test_rows_do_not_depend_on_how_many_columns_are_drawn_at_once(monkeypatch):
     whole = Balanced(90, seed=5).rows(0, 64)
-    monkeypatch.setattr(design, "_KEYS_AT_ONCE", 7 * 64)
+    monkeypatch.setattr(balanced, "_KEYS_AT_ONCE", 7 * 64)
     np.testing.assert_array_equal(Balanced(90, seed=5).rows(0, 64), whole)
 
 
