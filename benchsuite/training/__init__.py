@@ -8,7 +8,9 @@ from benchsuite.training.batches import ModelFactory, TrainingJob, Weights, temp
 from benchsuite.training.dense import DenseGradients, is_dense
 from benchsuite.training.layers import why_not_stacked
 from benchsuite.training.looped import logits_looped, train_looped
-from benchsuite.training.recipe import Augmentation, Recipe
+from benchsuite.training.per_example import squared_gradient_norms
+from benchsuite.training.private import ClippedDenseGradients, check_private
+from benchsuite.training.recipe import Augmentation, Privacy, Recipe
 from benchsuite.training.stacked import logits_stacked, train_stacked
 
 SEMANTICS = 1
@@ -22,12 +24,15 @@ __all__ = [
     "SEMANTICS",
     "Augmentation",
     "ModelFactory",
+    "Privacy",
     "Recipe",
     "Strategy",
     "TrainingJob",
     "Weights",
+    "check_private",
     "is_dense",
     "logits",
+    "squared_gradient_norms",
     "template",
     "train",
     "why_not_stacked",
@@ -35,10 +40,22 @@ __all__ = [
 
 
 def train(job: TrainingJob, strategy: Strategy) -> Weights:
-    """Train every model of the job; all strategies give the same models up to rounding."""
+    """Train every model of the job; all strategies give the same models up to rounding.
+
+    Raises:
+        ValueError: a private recipe with the strategy "stacked", or a model that mixes examples.
+    """
+    private = job.recipe.privacy is not None
     if strategy == "dense":
-        return train_stacked(job, DenseGradients)
-    return train_stacked(job) if strategy == "stacked" else train_looped(job)
+        return train_stacked(job, ClippedDenseGradients if private else DenseGradients)
+    if strategy == "looped":
+        return train_looped(job)
+    if private:
+        raise ValueError(
+            f"strategy={strategy!r} cannot train with recipe.privacy, which clips the gradient of "
+            "each example: use 'dense' for a multilayer perceptron and 'looped' for another model"
+        )
+    return train_stacked(job)
 
 
 def logits(factory: ModelFactory, weights: Weights, inputs: Tensor, strategy: Strategy) -> Tensor:

@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from benchsuite.training.recipe import Augmentation, Recipe
 ModelFactory = Callable[[], nn.Module]
 Weights = dict[str, Tensor]
 """A state dict of many models: parameters and buffers by name, each [models, ...]."""
+NO_LABEL = -100
+"""The label of what only fills a batch up; torch's losses ignore it."""
 
 _GLOBAL_GENERATOR = threading.Lock()
 
@@ -64,6 +67,8 @@ class TrainingJob:
         seed: of the bank.
         validation: (inputs, labels) for early stopping, or None.
         before_epoch: called before each epoch; whoever wants the training to end raises in it.
+        after_epoch: called after each epoch with its number, from 1, the ids of the models that
+            still train and their weights, which it must not keep: training goes on in them.
     """
 
     factory: ModelFactory
@@ -75,11 +80,17 @@ class TrainingJob:
     seed: int
     validation: tuple[Tensor, Tensor] | None = None
     before_epoch: Callable[[], None] = lambda: None
+    after_epoch: Callable[[int, tuple[int, ...], Weights], None] | None = None
 
     @property
     def steps(self) -> int:
         """Optimizer steps of each model."""
         return self.recipe.steps(self.subsets.shape[1])
+
+    @property
+    def expected_batch(self) -> int:
+        """Examples of a whole batch, or of a private recipe's batches on average."""
+        return min(self.recipe.batch_size, int(self.subsets.shape[1]))
 
     def part(self, first: int, last: int) -> "TrainingJob":
         """The job of rows first to last - 1 alone."""
@@ -98,9 +109,16 @@ class TrainingJob:
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Minibatches of one epoch: inputs [models, batch, ...] and labels [models, batch].
 
+        A private recipe's batches are drawn by chance, of another size for each model: the smaller
+        ones are filled up with examples of the label `NO_LABEL`.
+
         The next minibatch is written over the inputs of this one: nothing is allocated a step.
         """
         self.before_epoch()
+        return self._ordered(epoch) if self.recipe.privacy is None else self._sampled(epoch)
+
+    def _ordered(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches in which each model sees its whole training subset once."""
         size = self.subsets.shape[1]
         orders = randomness.epoch_orders(self.seed, self.models, epoch, size)
         device = self.inputs.device
@@ -114,18 +132,78 @@ class TrainingJob:
                     self.seed, self.models, epoch, size, change.shift
                 )
             )
-        most = min(size, self.recipe.batch_size) * len(self.models)
-        gathered = self.inputs.new_empty((most, *self.inputs.shape[1:]))
+        gathered = self._buffer(self.expected_batch)
         for start in range(0, size, self.recipe.batch_size):
             batch = slice(start, start + self.recipe.batch_size)
-            # Gathered batch-major in memory: convolutions read it in place, Linear strides over it.
-            chosen = examples[:, batch].T
-            inputs = gathered.narrow(0, 0, chosen.numel())
-            torch.index_select(self.inputs, 0, chosen.reshape(-1), out=inputs)
-            inputs = inputs.unflatten(0, chosen.shape).transpose(0, 1)
+            inputs = self._gather(examples[:, batch], gathered)
             if change is not None:
                 inputs = augmented(inputs, change, shifts[:, batch], flips[:, batch])
             yield inputs, labels[:, batch]
+
+    def _sampled(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches in which each example is by chance, independently of all others."""
+        size, device = self.subsets.shape[1], self.inputs.device
+        steps, rate = self.recipe.steps_of_epoch(size), self.expected_batch / size
+        samples = [
+            randomness.epoch_samples(self.seed, model, epoch, size, steps, rate)
+            for model in self.models
+        ]
+        counts = np.array([[len(sample) for sample in of_model] for of_model in samples])
+        largest = np.maximum(counts.max(0), 1).tolist()
+        change = self.recipe.augmentation
+        if change is not None:
+            shifts, flips = self._sampled_augmentations(epoch, counts, change.shift)
+        gathered = self._buffer(max(largest))
+        for step, most in enumerate(largest):
+            positions = _filled([of_model[step] for of_model in samples], most)
+            rows = np.take_along_axis(self.subsets, positions, axis=1)
+            examples = torch.from_numpy(rows).to(device)
+            inputs = self._gather(examples, gathered)
+            if change is not None:
+                drawn = (
+                    torch.from_numpy(_filled([of_model[step] for of_model in each], most)).to(
+                        device
+                    )
+                    for each in (shifts, flips)
+                )
+                inputs = augmented(inputs, change, *drawn)
+            taken = torch.from_numpy(np.arange(most) < counts[:, step, None]).to(device)
+            yield inputs, self.labels[examples].where(taken, NO_LABEL)
+
+    def _sampled_augmentations(
+        self, epoch: int, counts: NDArray[np.int64], shift: int
+    ) -> tuple[list[list[NDArray[np.int64]]], list[list[NDArray[np.bool_]]]]:
+        """Of each model and step a shift and a mirroring for each example that is sampled."""
+        shifts, flips = [], []
+        for model, of_model in zip(self.models, counts, strict=True):
+            drawn = randomness.epoch_augmentations(
+                self.seed, [model], epoch, int(of_model.sum()), shift
+            )
+            ends = of_model.cumsum()[:-1]
+            shifts.append(np.split(drawn[0][0], ends))
+            flips.append(np.split(drawn[1][0], ends))
+        return shifts, flips
+
+    def _buffer(self, batch: int) -> Tensor:
+        """Memory for the inputs of batches of up to `batch` examples a model."""
+        return self.inputs.new_empty((batch * len(self.models), *self.inputs.shape[1:]))
+
+    def _gather(self, examples: Tensor, into: Tensor) -> Tensor:
+        """Inputs [models, batch, ...] of the examples [models, batch], in the memory of `into`."""
+        # Gathered batch-major in memory: convolutions read it in place, Linear strides over it.
+        chosen = examples.T
+        inputs = into.narrow(0, 0, chosen.numel())
+        torch.index_select(self.inputs, 0, chosen.reshape(-1), out=inputs)
+        gathered: Tensor = inputs.unflatten(0, chosen.shape)
+        return gathered.transpose(0, 1)
+
+
+def _filled(rows: Sequence[NDArray[Any]], length: int) -> NDArray[Any]:
+    """Rows of different lengths in one array [rows, length, ...], filled up with 0."""
+    filled = np.zeros((len(rows), length, *rows[0].shape[1:]), rows[0].dtype)
+    for into, row in zip(filled, rows, strict=True):
+        into[: len(row)] = row
+    return filled
 
 
 def augmented(images: Tensor, change: Augmentation, shifts: Tensor, flips: Tensor) -> Tensor:
@@ -143,18 +221,16 @@ def augmented(images: Tensor, change: Augmentation, shifts: Tensor, flips: Tenso
             f"have shape {[images.shape[1], *images.shape[2:]]}: set Recipe.augmentation=None"
         )
     models, batch, _, height, width = images.shape
-    rows = torch.arange(height, device=images.device)
-    columns = torch.arange(width, device=images.device).expand(models, batch, width)
-    if change.flip:
-        columns = torch.where(flips[..., None], columns.flip(-1), columns)
     margin = change.shift
     padded = nn.functional.pad(images, (margin, margin, margin, margin))
-    rows = rows + margin + shifts[..., :1]
-    columns = columns + margin + shifts[..., 1:]
-    model_index = torch.arange(models, device=images.device).view(-1, 1, 1, 1)
-    batch_index = torch.arange(batch, device=images.device).view(1, -1, 1, 1)
-    taken = padded[model_index, batch_index, :, rows[..., :, None], columns[..., None, :]]
-    return taken.movedim(-1, 2)
+    windows = padded.unfold(3, height, 1).unfold(4, width, 1)  # [..., shifts, shifts, pixels]
+    model_index = torch.arange(models, device=images.device).view(-1, 1)
+    batch_index = torch.arange(batch, device=images.device)
+    shift = shifts + margin
+    taken = windows[model_index, batch_index, :, shift[..., 0], shift[..., 1]]
+    if not change.flip:
+        return taken
+    return torch.where(flips[..., None, None, None], taken.flip(-1), taken)
 
 
 def optimizer_for(recipe: Recipe, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:

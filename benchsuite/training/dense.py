@@ -4,12 +4,13 @@ Autograd records a graph and allocates what it computes anew each step, which on
 than the products of so small models. Here all is written into buffers that outlive a step.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from benchsuite.training.batches import Weights
+from benchsuite.training.batches import TrainingJob, Weights
 
 
 class _Dense(NamedTuple):
@@ -46,69 +47,100 @@ def rectified_gradient(gradient: Tensor, output: Tensor, out: Tensor) -> None:
 
 
 class DenseGradients:
-    """Leaves the gradient of each model's mean cross-entropy in the `.grad` of `parameters`.
+    """Leaves the gradient of each model's mean cross-entropy in the `.grad` of `weights`.
 
     Args:
         model: one of the multilayer perceptrons, see `is_dense`.
         weights: parameters by name, each [models, ...]. Those of Linear, [models, out, in], lie in
-            memory as [models, in, out]; `parameters` are views of them.
+            memory as [models, in, out]; `parameters` are views of them, in the order of memory,
+            for what lies in another an optimizer copies each step.
+        job: what they are trained for.
     """
 
-    def __init__(self, model: nn.Module, weights: Weights) -> None:
+    def __init__(self, model: nn.Module, weights: Weights, job: TrainingJob) -> None:
         layers = _dense_layers(model)
         assert layers is not None
+        self._job = job
         self._rectified = [layer.rectified for layer in layers]
-        self._weights = [weights[f"{layer.name}.weight"].mT for layer in layers]
+        self._weights = [weights[f"{layer.name}.weight"] for layer in layers]
         self._biases = [
-            weights[f"{layer.name}.bias"].unsqueeze(1) if layer.has_bias else None
-            for layer in layers
+            weights[f"{layer.name}.bias"] if layer.has_bias else None for layer in layers
         ]
-        self._buffers: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
-        self.parameters = [*self._weights, *(bias for bias in self._biases if bias is not None)]
-        for parameter in self.parameters:
-            parameter.grad = torch.zeros_like(parameter)
+        self._memory = [each.new_empty(0) for each in 2 * self._weights]
+        self.parameters = []
+        for each in [*self._weights, *(bias for bias in self._biases if bias is not None)]:
+            each.grad = torch.zeros_like(each)
+            view = each.mT if each.ndim == 3 else each
+            view.grad = each.grad.mT if each.ndim == 3 else each.grad
+            self.parameters.append(view)
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, labels: Tensor, noise: object = None) -> None:
         """Of inputs [models, batch, ...] and labels [models, batch]; no layer here draws noise."""
-        batch = labels.shape[1]
-        if batch not in self._buffers:  # an epoch's last batch may be smaller
-            self._buffers[batch] = self._empty(batch), self._empty(batch)
-        outputs, gradients = self._buffers[batch]
-        layers_inputs = [inputs.flatten(2), *outputs[:-1]]
-        self._forward(layers_inputs, outputs)
-        _cross_entropy_gradient(outputs[-1], labels, out=gradients[-1])
-        for layer in reversed(range(len(outputs))):
-            gradient, weight, bias = gradients[layer], self._weights[layer], self._biases[layer]
-            if self._rectified[layer]:
-                rectified_gradient(gradient, outputs[layer], out=gradient)
-            torch.bmm(layers_inputs[layer].mT, gradient, out=weight.grad)
-            if bias is not None:
-                torch.sum(gradient, 1, keepdim=True, out=bias.grad)
-            if layer:
-                torch.bmm(gradient, weight.mT, out=gradients[layer - 1])
+        xs, deltas = self._backward(inputs, labels, examples=labels.shape[1])
+        self._leave_products(xs, deltas)
 
-    def _forward(self, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+    def _backward(
+        self, inputs: Tensor, labels: Tensor, examples: int
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Each layer's input and the gradient at its product, [models, batch, width].
+
+        The gradient is that of the sum of the losses by `examples`. The next call writes over both.
+        """
+        buffers = self._buffers(labels.shape[1])
+        outputs, deltas = buffers[: len(self._weights)], buffers[len(self._weights) :]
+        xs = [inputs.flatten(2), *outputs[:-1]]
+        self._forward(xs, outputs)
+        smoothing = self._job.recipe.label_smoothing
+        _cross_entropy_gradient(outputs[-1], labels, smoothing, out=deltas[-1]).div_(examples)
+        for layer in reversed(range(len(deltas))):
+            if self._rectified[layer]:
+                rectified_gradient(deltas[layer], outputs[layer], out=deltas[layer])
+            if layer:
+                torch.bmm(deltas[layer], self._weights[layer], out=deltas[layer - 1])
+        return xs, deltas
+
+    def _leave_products(self, xs: list[Tensor], deltas: list[Tensor]) -> None:
+        """Leave in `.grad` the sum over the batch of the products of inputs and gradients."""
+        for x, delta, weight, bias in zip(xs, deltas, self._weights, self._biases, strict=True):
+            assert weight.grad is not None
+            torch.bmm(x.mT, delta, out=weight.grad.mT)
+            if bias is not None:
+                torch.sum(delta, 1, out=bias.grad)
+
+    def _forward(self, xs: list[Tensor], outputs: list[Tensor]) -> None:
         for x, weight, bias, rectified, output in zip(
-            inputs, self._weights, self._biases, self._rectified, outputs, strict=True
+            xs, self._weights, self._biases, self._rectified, outputs, strict=True
         ):
             if bias is None:
-                torch.bmm(x, weight, out=output)
+                torch.bmm(x, weight.mT, out=output)
             else:
-                torch.baddbmm(bias, x, weight, out=output)
+                torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=output)
             if rectified:
                 output.relu_()
 
-    def _empty(self, batch: int) -> list[Tensor]:
-        """Of each layer a buffer [models, batch, width]."""
-        return [each.new_empty(len(each), batch, each.shape[2]) for each in self._weights]
+    def _buffers(self, batch: int) -> list[Tensor]:
+        """Each layer's output, then each layer's gradient, [models, batch, width], in one memory.
+
+        For batches of any size: an epoch's last may be smaller, and a private recipe's all differ.
+        """
+        buffers = []
+        for i, weight in enumerate(2 * self._weights):
+            shape = len(weight), batch, weight.shape[1]
+            if self._memory[i].numel() < math.prod(shape):
+                self._memory[i] = weight.new_empty(math.prod(shape))
+            buffers.append(self._memory[i][: math.prod(shape)].view(shape))
+        return buffers
 
 
-def _cross_entropy_gradient(logits: Tensor, labels: Tensor, out: Tensor) -> None:
-    """Of mean cross-entropy at the logits [models, batch, classes]: (softmax - one-hot) / batch."""
+def _cross_entropy_gradient(
+    logits: Tensor, labels: Tensor, smoothing: float, out: Tensor
+) -> Tensor:
+    """Of each example's cross-entropy at its logits [models, batch, classes]: softmax - target."""
     # Of ten classes torch.softmax takes five times as long.
     torch.sub(logits, logits.amax(2, keepdim=True), out=out).exp_()
     out.div_(out.sum(2, keepdim=True))
-    minus_one = out.new_full((1, 1, 1), -1).expand(*labels.shape, 1)
-    out.scatter_add_(2, labels.unsqueeze(2), minus_one)
-    out.div_(labels.shape[1])
+    if smoothing:
+        out.sub_(smoothing / logits.shape[2])
+    of_label = out.new_full((1, 1, 1), smoothing - 1).expand(*labels.shape, 1)
+    return out.scatter_add_(2, labels.unsqueeze(2), of_label)

@@ -19,6 +19,7 @@ from benchsuite.training.batches import (
     set_learning_rate,
     template,
 )
+from benchsuite.training.private import GaussianNoise, check_private, leave_clipped_gradients
 from benchsuite.training.randomness import Purpose
 
 
@@ -31,20 +32,26 @@ def train_looped(job: TrainingJob) -> Weights:
 def _train_one(job: TrainingJob) -> nn.Module:
     (model_id,) = job.models
     model = job.untrained(model_id).train()
+    if job.recipe.privacy is not None:
+        check_private(model)
     optimizer = optimizer_for(job.recipe, list(model.parameters()))
     best, best_loss, stale = model, float("inf"), 0
     step = 0
     for epoch in range(job.recipe.epochs):
         layers_seed = randomness.torch_seed(job.seed, model_id, Purpose.LAYERS, epoch)
+        private_noise = GaussianNoise(job, epoch)
         with seeded(layers_seed, job.inputs.device):
             for inputs, labels in job.epoch(epoch):
                 set_learning_rate(optimizer, job.recipe.learning_rate_at(step, job.steps))
-                optimizer.zero_grad()
                 # In one layout: in what order dropout draws follows that of the memory.
                 batch = inputs[0].clone(memory_format=torch.contiguous_format)
-                cross_entropy(model(batch), labels[0]).backward()
+                _leave_gradients(model, batch, labels[0], job)
+                private_noise.add_to(p.grad[None] for p in model.parameters() if p.grad is not None)
                 optimizer.step()
                 step += 1
+        if job.after_epoch is not None:
+            state = {name: tensor.detach()[None] for name, tensor in model.state_dict().items()}
+            job.after_epoch(epoch + 1, job.models, state)
         if job.recipe.early_stopping is not None and job.validation is not None:
             loss = _loss(model, *job.validation)
             stale = 0 if loss < best_loss else stale + 1
@@ -53,6 +60,15 @@ def _train_one(job: TrainingJob) -> nn.Module:
             if stale == job.recipe.early_stopping:
                 break
     return best
+
+
+def _leave_gradients(model: nn.Module, inputs: Tensor, labels: Tensor, job: TrainingJob) -> None:
+    """Leave the gradient of the mean loss in `.grad`; of a private recipe that of clipped ones."""
+    if job.recipe.privacy is not None:
+        leave_clipped_gradients(model, inputs, labels, job)
+        return
+    model.zero_grad()
+    cross_entropy(model(inputs), labels, label_smoothing=job.recipe.label_smoothing).backward()
 
 
 @torch.no_grad()

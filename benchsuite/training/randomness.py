@@ -19,6 +19,8 @@ class Purpose(IntEnum):
     AUGMENTATION = 3
     LAYERS = 4
     DESIGN = 5
+    SAMPLING = 6
+    PRIVACY = 7
 
 
 def generator(seed: int, model: int, purpose: Purpose, epoch: int = 0) -> np.random.Generator:
@@ -50,3 +52,15 @@ def epoch_augmentations(
         shifts.append(draw.integers(-shift, shift, size=(examples, 2), endpoint=True))
         flips.append(draw.random(examples) < 0.5)
     return np.stack(shifts), np.stack(flips)
+
+
+def epoch_samples(
+    seed: int, model: int, epoch: int, examples: int, steps: int, rate: float
+) -> list[NDArray[np.int64]]:
+    """Of each step of one epoch the examples in it, each with probability `rate`: Poisson sampling.
+
+    Returns:
+        Ascending positions in the model's training subset, one array a step; any may be empty.
+    """
+    draw = generator(seed, model, Purpose.SAMPLING, epoch)
+    return [np.flatnonzero(draw.random(examples) < rate) for _ in range(steps)]

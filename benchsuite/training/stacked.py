@@ -19,17 +19,20 @@ from benchsuite.training.batches import (
     template,
 )
 from benchsuite.training.layers import Noise, Stack
+from benchsuite.training.private import GaussianNoise
 
 
-def losses(logits: Tensor, labels: Tensor) -> Tensor:
+def losses(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Mean cross-entropy of each model, [models], from [models, batch, classes]."""
     # On a CPU, with few classes, in half the time of functional.cross_entropy.
-    of_label = logits.gather(2, labels.unsqueeze(2)).squeeze(2)
-    return (logits.logsumexp(2) - of_label).mean(1)
+    of_target = logits.gather(2, labels.unsqueeze(2)).squeeze(2)
+    if smoothing:
+        of_target = (1 - smoothing) * of_target + smoothing * logits.mean(2)
+    return (logits.logsumexp(2) - of_target).mean(1)
 
 
 class Gradients(Protocol):
-    """Called with a batch, it leaves the gradient of each model's own loss in `.grad`.
+    """Called with a batch, it leaves the gradient of each model's own loss in the weights' `.grad`.
 
     Attributes:
         parameters: of all models, for an optimizer.
@@ -44,7 +47,8 @@ class Gradients(Protocol):
 class GraphGradients:
     """Gradients of any stack, from the graph that autograd records."""
 
-    def __init__(self, template: nn.Module, weights: Weights) -> None:
+    def __init__(self, template: nn.Module, weights: Weights, job: TrainingJob) -> None:
+        self._smoothing = job.recipe.label_smoothing
         self._stack = Stack(template, weights)
         self.parameters = [weights[name] for name, _ in template.named_parameters()]
         for parameter in self.parameters:
@@ -54,32 +58,48 @@ class GraphGradients:
         """Of inputs [models, batch, ...] and labels [models, batch]."""
         for parameter in self.parameters:
             parameter.grad = None
-        losses(self._stack(inputs, noise), labels).sum().backward()
+        losses(self._stack(inputs, noise), labels, self._smoothing).sum().backward()
 
 
 def train_stacked(
-    job: TrainingJob, gradients_of: Callable[[nn.Module, Weights], Gradients] = GraphGradients
+    job: TrainingJob,
+    gradients_of: Callable[[nn.Module, Weights, TrainingJob], Gradients] = GraphGradients,
 ) -> Weights:
     """Train the job's models in one stack and return their weights, [models, ...] by name."""
     untrained = [job.untrained(model) for model in job.models]
     weights = _stack_states(untrained)
-    gradients = gradients_of(untrained[0], weights)
+    stacked = [weights[name] for name, _ in untrained[0].named_parameters()]
+    gradients = gradients_of(untrained[0], weights, job)
     optimizer = optimizer_for(job.recipe, gradients.parameters)
     stopping = None
     if job.recipe.early_stopping is not None:
         stopping = _EarlyStopping(job, Stack(untrained[0], weights))
     step = 0
     for epoch in range(job.recipe.epochs):
-        noise = Noise(job, epoch)
+        noise, private_noise = Noise(job, epoch), GaussianNoise(job, epoch)
         for inputs, labels in job.epoch(epoch):
             set_learning_rate(optimizer, job.recipe.learning_rate_at(step, job.steps))
             gradients(inputs, labels, noise)
+            private_noise.add_to(p.grad for p in stacked if p.grad is not None)
             optimizer.step()
             step += 1
+        if job.after_epoch is not None:
+            _observe(job, epoch, weights, None if stopping is None else stopping.running)
         if stopping is not None and stopping.all_stopped_after_epoch():
             break
     trained = weights if stopping is None else stopping.best
     return {name: tensor.detach().contiguous() for name, tensor in trained.items()}
+
+
+def _observe(job: TrainingJob, epoch: int, weights: Weights, running: Tensor | None) -> None:
+    """Show the models that have not stopped before this epoch."""
+    assert job.after_epoch is not None
+    models, shown = job.models, {name: tensor.detach() for name, tensor in weights.items()}
+    if running is not None and not bool(running.all()):
+        models = tuple(m for m, runs in zip(models, running.tolist(), strict=True) if runs)
+        shown = {name: tensor[running] for name, tensor in shown.items()}
+    if models:
+        job.after_epoch(epoch + 1, models, shown)
 
 
 def _stack_states(models: Sequence[nn.Module]) -> Weights:
@@ -117,16 +137,21 @@ class _EarlyStopping:
             for name, tensor in stack.weights.items()
         }
 
+    @property
+    def running(self) -> Tensor:
+        """Which models have not stopped, bool [models]."""
+        return self._stale < self._patience
+
     @torch.no_grad()
     def all_stopped_after_epoch(self) -> bool:
         loss = losses(self._stack(self._inputs), self._labels)
-        running = self._stale < self._patience
+        running = self.running
         better = running & (loss < self._best_loss)
         self._stale = torch.where(better, 0, self._stale + running)
         self._best_loss = torch.where(better, loss, self._best_loss)
         for name, tensor in self._stack.weights.items():
             self.best[name][better] = tensor.detach()[better]
-        return not bool((self._stale < self._patience).any())
+        return not bool(self.running.any())
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchsuite.training import Augmentation, Recipe
+from benchsuite.training import Augmentation, Privacy, Recipe
 
 
 def test_recipes_are_values():
@@ -38,13 +38,23 @@ def test_cosine_is_torchs():
 
 
 def test_numpy_numbers_are_the_numbers():
-    plain = Recipe(3, 8, learning_rate=0.5, augmentation=Augmentation(2), early_stopping=1)
+    plain = Recipe(
+        3,
+        8,
+        learning_rate=0.5,
+        augmentation=Augmentation(2),
+        early_stopping=1,
+        label_smoothing=0.0,
+        privacy=Privacy(1.0, 2.0),
+    )
     from_numpy = Recipe(
         np.int64(3),
         np.int32(8),
         learning_rate=np.float32(0.5),
         augmentation=Augmentation(np.int64(2)),
         early_stopping=np.uint8(1),
+        label_smoothing=0,
+        privacy=Privacy(np.float32(1), np.int64(2)),
     )
     assert json.dumps(asdict(from_numpy)) == json.dumps(asdict(plain))
     assert json.dumps(asdict(Recipe(learning_rate=1))) == json.dumps(
@@ -72,6 +82,11 @@ def test_numpy_numbers_are_the_numbers():
         ({"weight_decay": -1e-4}, "weight_decay=-0.0001 must be 0 or more"),
         ({"weight_decay": math.nan}, "weight_decay=nan must be 0 or more"),
         ({"augmentation": {"shift": 1}}, "augmentation={'shift': 1} must be an Augmentation"),
+        ({"label_smoothing": 1.0}, r"label_smoothing=1.0 must be in \[0, 1\)"),
+        ({"label_smoothing": -0.1}, r"label_smoothing=-0.1 must be in \[0, 1\)"),
+        ({"label_smoothing": math.nan}, r"label_smoothing=nan must be in \[0, 1\)"),
+        ({"label_smoothing": "a"}, "label_smoothing='a' must be a number"),
+        ({"privacy": 1.0}, "privacy=1.0 must be a Privacy, such as Privacy"),
         ({"early_stopping": 0}, "early_stopping=0 is a patience in epochs"),
         ({"early_stopping": 2.0}, "early_stopping=2.0 is a patience in epochs: use an int"),
     ],
@@ -92,3 +107,29 @@ def test_bad_values_are_named(arguments, message):
 def test_bad_augmentations_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         Augmentation(**arguments)
+
+
+def test_privacy_is_part_of_the_recipes_identity():
+    recipe = Recipe(privacy=Privacy(noise=1.0, clip=0.5))
+    assert asdict(recipe)["privacy"] == {"noise": 1.0, "clip": 0.5}
+    assert hash(recipe) == hash(Recipe(privacy=Privacy(1, 0.5)))
+    assert recipe != replace(recipe, privacy=Privacy(0, 0.5))
+    assert recipe != replace(recipe, label_smoothing=0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((-0.1, 1), "noise=-0.1 must be 0 or more and finite"),
+        ((math.nan, 1), "noise=nan must be 0 or more"),
+        ((math.inf, 1), "noise=inf must be 0 or more and finite"),
+        (("1", 1), "noise='1' must be a number"),
+        ((1, 0), "clip=0.0 must be above 0 and finite"),
+        ((1, math.inf), "clip=inf must be above 0 and finite"),
+        ((1, math.nan), "clip=nan must be above 0"),
+        ((1, None), "clip=None must be a number"),
+    ],
+)
+def test_bad_privacies_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Privacy(*arguments)

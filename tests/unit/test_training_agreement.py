@@ -11,9 +11,11 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
-from benchsuite.data import sources
+from benchsuite.data import Dataset, sources
 from benchsuite.models import digits_cnn, mlp
 from benchsuite.shadows.design import Balanced
+from benchsuite.shadows.execution import Execution, execution_for
+from benchsuite.subject import Subject
 from benchsuite.training import (
     SEMANTICS,
     Augmentation,
@@ -146,6 +148,10 @@ RECIPES = {
     "shift": replace(SHORT, augmentation=Augmentation(shift=2)),
     "shift and flip": replace(SHORT, augmentation=Augmentation(shift=1, flip=True)),
     "early stopping": replace(SHORT, early_stopping=1),
+    "smoothing": replace(SHORT, label_smoothing=0.2),
+    "adam, decay, smoothing": replace(
+        SHORT, optimizer="adam", learning_rate=0.005, weight_decay=0.05, label_smoothing=0.9
+    ),
 }
 
 
@@ -258,8 +264,10 @@ def validation_losses(some, epochs):
     return np.array(every).T
 
 
-def test_early_stopping_keeps_each_models_best_weights():
-    some = job(partial(mlp, 64, 6, 10), RESTLESS, models=range(6), examples=150)
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+def test_early_stopping_keeps_each_models_best_weights(smoothing):
+    recipe = replace(RESTLESS, label_smoothing=smoothing)
+    some = job(partial(mlp, 64, 6, 10), recipe, models=range(6), examples=150)
     losses = validation_losses(some, RESTLESS.epochs)
     best, stopped = [], []
     for of_model in losses:
@@ -275,7 +283,7 @@ def test_early_stopping_keeps_each_models_best_weights():
         len(set(stopped)) > 2
     )  # models stop at different epochs, so that the test means something
     assert min(stopped) < RESTLESS.epochs - 1
-    for strategy in ("stacked", "looped"):
+    for strategy in STRATEGIES:
         said = logits(some.factory, train(some, strategy), some.validation[0], strategy)
         got = [float(cross_entropy(each, some.validation[1])) for each in said]
         np.testing.assert_allclose(got, best, rtol=1e-6)
@@ -322,7 +330,9 @@ def textbook(some, row):
         (order,) = epoch_orders(some.seed, [some.models[row]], epoch, size)
         for start in range(0, size, recipe.batch_size):
             batch = some.subsets[row][order[start : start + recipe.batch_size]]
-            loss = nn.CrossEntropyLoss()(model(some.inputs[batch]), some.labels[batch])
+            loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)(
+                model(some.inputs[batch]), some.labels[batch]
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -330,7 +340,9 @@ def textbook(some, row):
     return model.state_dict()
 
 
-@pytest.mark.parametrize("recipe", ["sgd", "adam", "adam, constant", "decay", "no momentum"])
+@pytest.mark.parametrize(
+    "recipe", ["sgd", "adam", "adam, constant", "decay", "no momentum", "smoothing"]
+)
 @pytest.mark.parametrize("strategy", ["stacked", "looped"])
 def test_both_are_the_textbook_loop(strategy, recipe):
     some = job(digits_cnn, RECIPES[recipe])
@@ -579,3 +591,37 @@ def test_what_cannot_be_stacked_is_named(model, reason):
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_what_can_be_stacked_is_not_refused(factory):
     assert why_not_stacked(FACTORIES[factory]()) is None
+
+
+# ---- which strategy a bank takes ----
+
+
+def mlp_with(parameters):
+    """A multilayer perceptron of about so many parameters."""
+    return partial(mlp, 64, parameters // 75, 10)
+
+
+def dropped(make):
+    return nn.Sequential(*make(), nn.Dropout(0.1))
+
+
+@pytest.mark.parametrize(
+    ("factory", "device", "strategy", "stack"),
+    [
+        (mlp_with(90_000), "cpu", "dense", 128),
+        (mlp_with(90_000), "cuda", "dense", 128),
+        (mlp_with(110_000), "cpu", "dense", 4),
+        (mlp_with(1_900_000), "cpu", "dense", 4),
+        (mlp_with(2_100_000), "cpu", "looped", 1),
+        (mlp_with(110_000), "cuda", "looped", 1),
+        (partial(dropped, mlp_with(90_000)), "cpu", "stacked", 32),
+        (partial(dropped, mlp_with(110_000)), "cpu", "stacked", 4),
+        (partial(dropped, mlp_with(110_000)), "cuda", "looped", 1),
+    ],
+)
+def test_larger_models_are_stacked_in_fours_on_a_cpu(factory, device, strategy, stack):
+    pool = Dataset(POOL.images[:20], POOL.labels[:20])
+    subject = Subject("some", pool, pool, factory, SHORT, model_version="1")
+    execution = execution_for(subject, device)
+    threads = torch.get_num_threads() if strategy == "looped" else 1
+    assert execution == Execution(strategy, stack, threads, "float32", device)
