@@ -5,6 +5,7 @@ from benchsuite.shadows.columns import COLUMNS
 from benchsuite.shadows.design import Balanced, Design, Lacking, Replacing, Tied
 from benchsuite.shadows.execution import Execution
 from benchsuite.shadows.fill import Progress, train_shadows
+from benchsuite.shadows.jobs import train_again
 from benchsuite.shadows.shards import BankError
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "Replacing",
     "ShadowBank",
     "Tied",
+    "train_again",
     "train_shadows",
 ]

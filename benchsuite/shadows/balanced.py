@@ -129,11 +129,13 @@ def _fraction_of(share: float) -> Fraction:
 
 
 def check_examples(examples: int) -> None:
+    """Raise a ValueError unless it is the size of a pool."""
     if not isinstance(examples, int | np.integer) or examples < 2:
         raise ValueError(f"examples is {examples}, expected an integer, a pool of at least 2")
 
 
 def check_share(share: float) -> None:
+    """Raise a ValueError unless it is a fraction that a block can have exactly."""
     if not 0 < share < 1:
         raise ValueError(
             f"share is {share}, expected a fraction above 0 and below 1, so that each example is IN"
@@ -148,11 +150,13 @@ def check_share(share: float) -> None:
 
 
 def check_seed(seed: int) -> None:
+    """Raise a ValueError unless it is a key of Philox."""
     if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
         raise ValueError(f"seed is {seed}, expected an integer from 0 to 2^64 - 1")
 
 
 def check_range(first: int, last: int) -> None:
+    """Raise a ValueError unless it is a range of models."""
     if not 0 <= first <= last:
         raise ValueError(
             f"rows({first}, {last}) asks for no range of models, expected 0 <= first <= last"

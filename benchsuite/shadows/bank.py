@@ -188,18 +188,24 @@ class ShadowBank:
         """Who was IN: bool [models, examples]."""
         return self._read("membership")["membership"].astype(bool)
 
-    def column(self, probe: str, what: str) -> NDArray[Any]:
+    def column(self, probe: str, what: str, epoch: int | None = None) -> NDArray[Any]:
         """What the models say of a probe's examples, [models, examples, ...].
 
         Args:
-            probe: "pool", "test", or the name of a probe given to `train_shadows`.
-            what: "confidence" (scaled, float32), "correct" (bool), "gap" (float32, the highest
-                logit less the second highest), "logits" (float32, a last axis of classes).
+            probe: "pool", "test", "validation", or the name of a probe given to `train_shadows`.
+            what: "confidence" (scaled), "correct" (bool), "gap" (the highest logit less the second
+                highest), "logits" (a last axis of classes), "loss" (cross-entropy, in nats),
+                "squared_gradient" (squared norm of the loss's gradient over all parameters), or
+                "divergence" (KL of the outputs for each clean image, which is group 0 of the
+                probe, from those for its version in each other group, in nats; [models, groups -
+                1, images]). All but "correct" are float32.
+            epoch: at whose end, from 1, as in the column "probe.what@epoch"; NaN of a model whose
+                training had stopped before. None: of the trained models.
 
         Raises:
             BankError: the column is not there for every model, or a shard is refused.
         """
-        return self._read(f"{probe}.{what}")[what]
+        return self._read(str(columns.Column(probe, what, epoch)))[what]
 
     def header(self, column: str, first: int) -> Header:
         """What the header of a shard of this bank says, beside a digest."""

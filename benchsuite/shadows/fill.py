@@ -9,15 +9,15 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from benchsuite.data.dataset import Dataset
 from benchsuite.shadows.bank import Fill, ShadowBank
-from benchsuite.shadows.columns import COLUMNS, probes_of, values_of
+from benchsuite.shadows.columns import COLUMNS, Column, answers, blank, probes_of
 from benchsuite.shadows.design import Balanced, Design
 from benchsuite.shadows.execution import check_device, cores, exact_on_cuda, execution_for
+from benchsuite.shadows.jobs import training_job
 from benchsuite.shadows.shards import (
     BankError,
     Header,
@@ -29,13 +29,15 @@ from benchsuite.shadows.shards import (
     write_shard,
 )
 from benchsuite.subject import Subject
-from benchsuite.training import TrainingJob, Weights, logits, train
+from benchsuite.training import Weights, train
 
 Progress = Callable[[int, int, int, float], None]
 """Called by a worker thread after every stack: models done, models in all, models trained in this
 call, seconds so far."""
 
-KEEP_WEIGHTS_BELOW = 4 * 1024**2
+Values = dict[Column, NDArray[Any]]
+
+KEEP_WEIGHTS_BELOW = 1024**2
 """Bytes of weights per model up to which they are kept: a later column then needs no training."""
 
 
@@ -57,16 +59,18 @@ def train_shadows(
     a call that was killed goes on where it was. Several processes may run the same call at once.
 
     A column that the bank lacks is asked of the kept weights. Where they are not kept, for a model
-    of more than 4 MiB, its models are trained again, and the columns that the former ones said and
-    this call does not ask for are removed: a bank never mixes two trainings. Ask for all at once.
+    of more than 1 MiB, and for a column of a moment, such as "pool.loss@5" at the end of epoch 5,
+    its models are trained again, and the columns that the former ones said and this call does not
+    ask for are removed: a bank never mixes two trainings. Ask for all at once.
 
     Args:
         subject: what to train.
         models: how many, a multiple of the design's block (64 at a share of one half).
         folder: where banks lie; each subject, design and seed has a folder of its own in it.
-        columns: what to write down, as "probe.what": see `ShadowBank.column`.
-        probes: further examples to ask the models about, by name, beside the subject's own, "pool"
-            and "test".
+        columns: what to write down, as "probe.what" of the trained models or "probe.what@epoch" at
+            the end of an epoch from 1: see `ShadowBank.column`.
+        probes: further examples to ask the models about, by name, beside the subject's own, "pool",
+            "test" and, where it has them, "validation".
         seed: of initial weights, order of batches and subsets; None takes the design's, or 0.
         design: who is IN; None is `Balanced`. Given, its share and seed hold, not the subject's.
         device: to train on; None takes the bank's own, or for a new bank CUDA where there is one.
@@ -76,9 +80,11 @@ def train_shadows(
         The bank's first `models` models; `bank.fill` says what was trained.
 
     Raises:
-        ValueError: `models` is no int or no multiple of the block, an unknown column, probe or
-            device, a design that cannot be balanced, is not over the subject's pool or has another
-            seed than `seed`, or models whose outputs are not finite: nothing is written of those.
+        ValueError: `models` is no int or no multiple of the block, an unknown column, probe, epoch
+            or device, a divergence of a probe without groups of the same images, "correct" at an
+            epoch of a recipe that stops early, a design that cannot be balanced, is not over the
+            subject's pool or has another seed than `seed`, or models whose outputs are not finite:
+            nothing is written of those.
         BankError: the bank cannot be written, holds files that are not its own or columns of
             another probe, or was made by another manifest or on another device.
     """
@@ -120,13 +126,14 @@ class _Filler:
         self._bank = bank
         self._subject = subject
         self._probes = probes
-        self._columns = columns
+        self._columns = [Column.parse(name) for name in columns]
         self._progress = progress
         self._device = torch.device(bank.execution.device)
         self._inputs: dict[str, torch.Tensor] = {}
         self._ending = threading.Event()
         self._counting = threading.Lock()
         self._trained = self._done = self._total = 0
+        self._workers_a_shard = 1
         self._started = 0.0
 
     def fill(self, models: int) -> Fill:
@@ -146,11 +153,9 @@ class _Filler:
             self._inputs[name] = torch.tensor(probe.inputs(), device=self._device)
         alone = execution.strategy == "looped" or self._device.type != "cpu"
         threads_before = torch.get_num_threads()
-        executor = ThreadPoolExecutor(
-            1 if alone else cores(),
-            initializer=torch.set_num_threads,
-            initargs=(execution.threads,),
-        )
+        count = 1 if alone else cores()
+        self._workers_a_shard = max(1, count // len(left))  # of the few shards that may be left
+        executor = self._workers(count)
         try:
             while left:
                 futures = {executor.submit(self._fill_shard, first): first for first in left}
@@ -164,6 +169,10 @@ class _Filler:
             executor.shutdown(cancel_futures=True)
             torch.set_num_threads(threads_before)
 
+    def _workers(self, count: int) -> ThreadPoolExecutor:
+        threads = self._bank.execution.threads
+        return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,))
+
     def _go_on(self) -> None:
         if self._ending.is_set():
             raise RuntimeError("the fill ended early: see the error in the main thread")
@@ -175,7 +184,7 @@ class _Filler:
     def _missing(self, first: int) -> list[str]:
         """Columns that this shard lacks; those that it has are checked to be this bank's."""
         missing = []
-        for column in ("membership", *self._columns):
+        for column in ("membership", *map(str, self._columns)):
             path = self._path(column, first)
             if path.exists():
                 check_shard(path, self._header(column, first))
@@ -199,19 +208,24 @@ class _Filler:
         if not missing:  # another process filled it meanwhile
             self._count(self._block, trained=0)
             return
-        weights = self._kept_weights(first)
+        moments = [column for column in self._columns if column.epoch is not None]
+        trained = [column for column in self._columns if column.epoch is None]
+        models = range(first, first + self._block)
+        again = any(str(column) in missing for column in moments)  # only training shows them
+        weights = None if again else self._kept_weights(first)
         if weights is None:
-            weights = self._train(first)
-            outputs = self._outputs(first, weights, self._columns)
+            weights, outputs = self._train(first, moments)
+            outputs |= self._answers(trained, models, weights)
             # What other models said goes before what these say comes: a bank never mixes trainings.
             remove_shards(self._bank.folder, first, first + self._block)
             if self._bytes_per_model(weights) <= KEEP_WEIGHTS_BELOW:
                 self._write("weights", first, {n: t.cpu().numpy() for n, t in weights.items()})
         else:
-            outputs = self._outputs(first, weights, [c for c in missing if c != "membership"])
+            lacking = [column for column in trained if str(column) in missing]
+            outputs = self._answers(lacking, models, weights)
             self._count(self._block, trained=0)
         for column, values in outputs.items():
-            self._write(column, first, {column.partition(".")[2]: values})
+            self._write(str(column), first, {column.what: values})
         # Membership comes last: a shard counts as held once it is there.
         rows = self._bank.design.rows(first, first + self._block)
         self._write("membership", first, {"membership": rows})
@@ -223,52 +237,48 @@ class _Filler:
         arrays = read_shard(path, self._header("weights", first))
         return {name: torch.from_numpy(a).to(self._device) for name, a in arrays.items()}
 
-    def _train(self, first: int) -> Weights:
-        block, stack = self._block, self._bank.execution.stack
-        rows = self._bank.design.rows(first, first + block)
-        pool, validation = self._subject.pool, self._subject.validation
-        job = TrainingJob(
-            self._subject.model,
-            self._subject.recipe,
-            self._inputs["pool"],
-            torch.tensor(pool.labels, device=self._device),
-            np.stack([np.flatnonzero(row) for row in rows]),
-            tuple(range(first, first + block)),
-            self._bank.design.seed,
-            None
-            if validation is None
-            else (
-                torch.tensor(validation.inputs(), device=self._device),
-                torch.tensor(validation.labels, device=self._device),
-            ),
-            self._go_on,
-        )
-        strategy = self._bank.execution.strategy
-        parts = []
-        for at in range(0, block, stack):
-            part = job.part(at, min(at + stack, block))
-            parts.append(train(part, strategy))
-            self._count(len(part.models), trained=len(part.models))
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    def _train(self, first: int, moments: Sequence[Column]) -> tuple[Weights, Values]:
+        """Weights of a shard's models, and what they said while they trained."""
+        classes = self._subject.pool.classes
+        observed = {
+            column: blank(column, self._block, self._probes[column.probe], classes)
+            for column in moments
+        }
 
-    def _outputs(
-        self, first: int, weights: Weights, columns: Sequence[str]
-    ) -> dict[str, NDArray[Any]]:
-        outputs: dict[str, NDArray[Any]] = {}
-        for probe in sorted({column.partition(".")[0] for column in columns}):
-            self._go_on()
-            strategy = self._bank.execution.strategy
-            said = logits(self._subject.model, weights, self._inputs[probe], strategy)
-            values = said.float().cpu().numpy()
-            if not np.isfinite(values).all():
-                model = first + int(np.argmin(np.isfinite(values).all(axis=(1, 2))))
-                raise ValueError(
-                    f"model {model} of {self._subject.name} gives logits that are not finite: its "
-                    "training diverged; lower the recipe's learning_rate"
-                )
-            for what in (c.partition(".")[2] for c in columns if c.startswith(f"{probe}.")):
-                outputs[f"{probe}.{what}"] = values_of(what, values, self._probes[probe].labels)
-        return outputs
+        def observe(epoch: int, models: tuple[int, ...], weights: Weights) -> None:
+            rows = [model - first for model in models]
+            now = [column for column in moments if column.epoch == epoch]
+            for column, values in self._answers(now, models, weights).items():
+                observed[column][rows] = values
+
+        block, stack = self._block, self._bank.execution.stack
+        job = training_job(
+            self._bank,
+            self._subject,
+            range(first, first + block),
+            self._inputs["pool"],
+            self._go_on,
+            observe if moments else None,
+        )
+
+        def train_part(at: int) -> Weights:
+            part = job.part(at, min(at + stack, block))
+            weights = train(part, self._bank.execution.strategy)
+            self._count(len(part.models), trained=len(part.models))
+            return weights
+
+        with self._workers(self._workers_a_shard) as workers:
+            parts = list(workers.map(train_part, range(0, block, stack)))
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, observed
+
+    def _answers(
+        self, columns: Sequence[Column], models: Sequence[int], weights: Weights
+    ) -> Values:
+        """What models with these weights say now."""
+        self._go_on()
+        probes = {name: (probe, self._inputs[name]) for name, probe in self._probes.items()}
+        strategy = self._bank.execution.strategy
+        return answers(columns, self._subject, models, weights, probes, strategy)
 
     def _count(self, done: int, trained: int) -> None:
         with self._counting:

@@ -21,7 +21,7 @@ from benchsuite.training.randomness import Purpose, generator
 Pair = tuple[int, int]
 Groups = tuple[tuple[Pair, ...], ...]
 
-_BLOCK_WITHOUT_GROUPS = 24
+_BLOCK_WITHOUT_GROUPS = 12
 
 
 @dataclass(frozen=True)

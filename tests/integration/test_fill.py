@@ -14,6 +14,7 @@ from benchsuite.data import Dataset, sources
 from benchsuite.models import cnn32, digits_cnn, mlp
 from benchsuite.provenance import provenance
 from benchsuite.shadows import COLUMNS, Balanced, BankError, Lacking, ShadowBank, Tied, fill, shards
+from benchsuite.shadows import columns as columns_module
 from benchsuite.shadows import train_shadows as on_any_device
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe
@@ -295,6 +296,157 @@ def test_another_probe_of_the_same_name_is_refused(tmp_path):
     assert bank.fill.models_trained == 0
 
 
+# ---- moments ----
+
+VERSIONS = Dataset(
+    np.concatenate([POOL.images[100:110], POOL.images[200:210], POOL.images[300:310]]),
+    np.tile(POOL.labels[100:110], 3),
+    np.repeat([0, 1, 2], 10),
+)
+WHAT_OF_VERSIONS = ("divergence", "loss", "squared_gradient", "logits", "gap", "correct")
+
+
+def ended_after(subject, epochs):
+    return replace(subject, recipe=Recipe(epochs=epochs, batch_size=16, schedule="constant"))
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [SUBJECT, STACKED, WITH_DROPOUT, LOOPED],
+    ids=["dense", "stacked", "dropout", "looped"],
+)
+def test_a_moment_is_the_end_of_a_training_that_ended_then(tmp_path, subject):
+    probes = {"versions": VERSIONS}
+    at_ends = [f"versions.{what}" for what in WHAT_OF_VERSIONS]
+    short = train_shadows(
+        ended_after(subject, 2), 64, folder=tmp_path, columns=at_ends, probes=probes
+    )
+    columns = [f"{column}@{epoch}" for column in at_ends for epoch in (3, 2)]
+    long = train_shadows(
+        ended_after(subject, 3), 64, folder=tmp_path, columns=columns, probes=probes
+    )
+    assert long.columns == tuple(sorted(columns))
+    for what in WHAT_OF_VERSIONS:
+        got, expected = long.column("versions", what, epoch=2), short.column("versions", what)
+        assert got.dtype == expected.dtype
+        np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5)
+        assert not np.allclose(long.column("versions", what, 3), expected, rtol=1e-3)
+    assert long.column("versions", "divergence", 2).shape == (64, 2, 10)
+
+
+@pytest.mark.parametrize("subject", [SUBJECT, WITH_DROPOUT, LOOPED], ids=lambda s: s.name)
+def test_models_that_are_watched_are_the_same_models(tmp_path, subject):
+    subject = ended_after(subject, 2)
+    alone = train_shadows(subject, 64, folder=tmp_path / "alone")
+    columns = [*COLUMNS, "pool.loss@1", "test.squared_gradient@2"]
+    watched = train_shadows(subject, 64, folder=tmp_path / "watched", columns=columns)
+    assert shards_of(alone).items() <= shards_of(watched).items()
+
+
+def test_what_is_asked_of_one_moment_comes_from_one_forward_pass(tmp_path, monkeypatch):
+    asked, logits = [], columns_module.logits
+
+    def counted(factory, weights, inputs, strategy):
+        asked.append((len(inputs), len(next(iter(weights.values())))))
+        return logits(factory, weights, inputs, strategy)
+
+    monkeypatch.setattr(columns_module, "logits", counted)
+    columns = ["pool.loss@1", "test.loss@1", "pool.gap@1", "pool.logits@2", "pool.confidence@2"]
+    columns += ["pool.squared_gradient@2", "test.squared_gradient", "test.loss", "test.gap"]
+    bank = train_shadows(SUBJECT, 64, folder=tmp_path, columns=columns)
+    assert bank.execution.stack >= 64
+    assert sorted(asked) == [(30, 64), (30, 64), (60, 64), (60, 64)]
+
+
+@pytest.mark.parametrize("subject", [SUBJECT, LOOPED], ids=lambda s: s.name)
+@pytest.mark.parametrize("patience", [1, 2])
+def test_a_model_that_had_stopped_says_nothing(tmp_path, subject, patience):
+    epochs = 12
+    subject = replace(
+        subject,
+        validation=TEST.subset(range(30, 60)),
+        recipe=Recipe(epochs=epochs, batch_size=16, early_stopping=patience, learning_rate=0.5),
+    )
+    moments = [f"validation.loss@{epoch}" for epoch in range(1, epochs + 1)]
+    bank = train_shadows(subject, 64, folder=tmp_path, columns=["validation.loss", *moments])
+    last = bank.column("validation", "loss").mean(axis=1)
+    every = [bank.column("validation", "loss", epoch) for epoch in range(1, epochs + 1)]
+    said = np.isfinite(every)
+    assert (said.all(axis=2) == said.any(axis=2)).all()
+    lengths = set()
+    for model, losses in enumerate(np.mean(every, axis=2).T):
+        best, stale, epoch = np.inf, 0, 0
+        while stale < patience and epoch < epochs:
+            stale = 0 if losses[epoch] < best else stale + 1
+            best = min(best, losses[epoch])
+            epoch += 1
+        np.testing.assert_array_equal(said[:, model, 0], np.arange(epochs) < epoch)
+        np.testing.assert_allclose(last[model], best, rtol=1e-5)
+        lengths.add(epoch)
+    assert len(lengths) > 2
+
+
+def test_a_moment_asked_for_later_trains_again_and_what_was_not_asked_for_goes(tmp_path):
+    train_shadows(SUBJECT, 128, folder=tmp_path / "later")
+    columns = ["test.loss@1", "test.correct"]
+    later = train_shadows(SUBJECT, 64, folder=tmp_path / "later", columns=columns)
+    assert (later.fill.models_trained, later.fill.models_reused) == (64, 0)
+    assert later.columns == ("test.correct", "test.loss@1")
+    once = train_shadows(SUBJECT, 64, folder=tmp_path / "once", columns=columns)
+    assert shards_of(once).items() <= shards_of(later).items()
+    again = train_shadows(SUBJECT, 64, folder=tmp_path / "later", columns=columns)
+    assert (again.fill.models_trained, again.fill.models_reused) == (0, 64)
+
+
+def test_a_moment_is_never_of_another_training_than_the_kept_weights(tmp_path, monkeypatch):
+    train, trained = fill.train, []
+
+    def differing(job, strategy):
+        trained.append(job.models)
+        return train(replace(job, seed=1000 + len(trained)), strategy)
+
+    monkeypatch.setattr(fill, "train", differing)
+    subject = ended_after(SUBJECT, 2)
+    train_shadows(subject, 64, folder=tmp_path, columns=["pool.logits"])
+    for epoch in (2, 1):
+        columns = ["pool.logits", f"pool.logits@{epoch}"]
+        bank = train_shadows(subject, 64, folder=tmp_path, columns=columns)
+        assert bank.columns == tuple(columns)
+        assert len(trained) == 4 - epoch
+        for path in bank.folder.glob("pool.logits.*"):
+            path.unlink()
+        columns.append("pool.correct")
+        bank = train_shadows(subject, 64, folder=tmp_path, columns=columns)  # of the kept weights
+        assert len(trained) == 4 - epoch
+        assert_of_one_training(bank, SUBJECT.pool)
+        same = np.allclose(bank.column("pool", "logits", epoch), bank.column("pool", "logits"))
+        assert same == (epoch == 2)
+
+
+def test_gradients_and_divergences_need_no_training_where_weights_are_kept(tmp_path, monkeypatch):
+    probes, columns = {"versions": VERSIONS}, [f"versions.{what}" for what in WHAT_OF_VERSIONS]
+    at_once = train_shadows(SUBJECT, 64, folder=tmp_path / "once", columns=columns, probes=probes)
+    train_shadows(SUBJECT, 64, folder=tmp_path / "later")
+    monkeypatch.setattr(fill, "train", lambda *_: pytest.fail("trained"))
+    for column in columns:
+        later = train_shadows(
+            SUBJECT, 64, folder=tmp_path / "later", columns=[column], probes=probes
+        )
+    assert shards_of(at_once).items() <= shards_of(later).items()
+
+
+@pytest.mark.parametrize("subject", [SUBJECT, LOOPED], ids=lambda s: s.name)
+@pytest.mark.parametrize("early_stopping", [None, 1])
+def test_training_that_diverges_before_a_moment_is_named(tmp_path, subject, early_stopping):
+    recipe = Recipe(epochs=4, batch_size=8, learning_rate=1e30, early_stopping=early_stopping)
+    subject = replace(subject, recipe=recipe, validation=SUBJECT.test)
+    for what, name in (("loss", "logits"), ("squared_gradient", "squared gradients")):
+        message = rf"model \d+ of \w+ gives {name} that are not finite at the end of epoch 1: its"
+        with pytest.raises(ValueError, match=message):
+            train_shadows(subject, 64, folder=tmp_path, columns=[f"pool.{what}@1"])
+    assert list(tmp_path.rglob("*.safetensors")) == []
+
+
 # ---- bad arguments ----
 
 
@@ -307,10 +459,12 @@ def test_another_probe_of_the_same_name_is_refused(tmp_path):
         ({"models": 65}, "models=65 is not a multiple of 64.*use 64 or 128"),
         ({"columns": ["nothing.correct"]}, r"columns: 'nothing\.correct' is unknown; expected"),
         (
-            {"columns": ["pool.loss"]},
-            r"columns: 'pool\.loss' is unknown; .*confidence, correct, gap, log",
+            {"columns": ["pool.lossy"]},
+            r"columns: 'pool\.lossy' is unknown; .*confidence, correct, gap, log",
         ),
         ({"columns": ["pool"]}, "columns: 'pool' is unknown"),
+        ({"columns": ["pool.loss@3"]}, "asks for epoch 3, but the recipe's run from 1 to 2"),
+        ({"columns": ["pool.divergence"]}, "groups of 'pool' must be integers, 0 for the clean"),
         ({"probes": {"pool": TEST}}, "probes: 'pool' cannot be the name of a probe"),
         ({"probes": {"a/b": TEST}}, "probes: 'a/b' cannot be the name of a probe"),
         (

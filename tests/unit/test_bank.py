@@ -91,6 +91,20 @@ def test_a_column_of_some_models_is_read_by_those_who_asked_for_as_many(copied):
         every.column("pool", "logits")
 
 
+def test_a_column_of_a_moment_is_read_by_its_epoch(copied):
+    columns = ["pool.loss", "pool.loss@1"]
+    bank = train_shadows(SUBJECT, 64, folder=copied.parent, columns=columns)
+    assert bank.columns == ("pool.loss", "pool.loss@1")
+    assert bank.column("pool", "loss", epoch=1).shape == (64, 60)
+    assert bank.column("pool", "loss", 1).dtype == np.float32
+    np.testing.assert_allclose(
+        bank.column("pool", "loss", 1), bank.column("pool", "loss"), rtol=1e-4, atol=1e-6
+    )  # SUBJECT has but one epoch
+    message = r"no column 'pool\.loss@2' for models 0 to 63; it has pool\.loss, pool\.loss@1: name"
+    with pytest.raises(BankError, match=message):
+        bank.column("pool", "loss", epoch=2)
+
+
 def test_each_part_of_the_identity_has_a_bank_of_its_own(made):
     execution = made.execution
     keys = {made.key}

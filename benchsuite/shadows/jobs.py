@@ -1,0 +1,66 @@
+"""The training of a bank's models: what a filler does, and whoever needs some of them again."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchsuite.shadows.bank import ShadowBank
+from benchsuite.shadows.execution import exact_on_cuda
+from benchsuite.subject import Subject
+from benchsuite.training import TrainingJob, Weights, train
+
+
+def training_job(
+    bank: ShadowBank,
+    subject: Subject,
+    models: Sequence[int],
+    inputs: Tensor,
+    before_epoch: Callable[[], None] = lambda: None,
+    after_epoch: Callable[[int, tuple[int, ...], Weights], None] | None = None,
+) -> TrainingJob:
+    """The job of these models of a subject's bank.
+
+    Args:
+        bank: whose design and seed they have.
+        subject: of the bank.
+        models: ids, ascending.
+        inputs: of the subject's pool, on the device to train on.
+        before_epoch: see `TrainingJob`.
+        after_epoch: see `TrainingJob`.
+    """
+    rows = bank.design.rows(models[0], models[-1] + 1)[np.array(models) - models[0]]
+    pool, validation, device = subject.pool, subject.validation, inputs.device
+    return TrainingJob(
+        subject.model,
+        subject.recipe,
+        inputs,
+        torch.tensor(pool.labels, device=device),
+        np.stack([np.flatnonzero(row) for row in rows]),
+        tuple(models),
+        bank.design.seed,
+        None
+        if validation is None
+        else (
+            torch.tensor(validation.inputs(), device=device),
+            torch.tensor(validation.labels, device=device),
+        ),
+        before_epoch,
+        after_epoch,
+    )
+
+
+def train_again(bank: ShadowBank, subject: Subject, models: Sequence[int]) -> dict[int, Weights]:
+    """Train some of a bank's models once more, for what no column holds: weights by name, by id.
+
+    Where the bank stacks models these are stacked otherwise, so they may differ by rounding.
+    """
+    chosen, device = sorted(models), torch.device(bank.execution.device)
+    inputs = torch.tensor(subject.pool.inputs(), device=device)
+    with exact_on_cuda(bank.execution.device):
+        weights = train(training_job(bank, subject, chosen, inputs), bank.execution.strategy)
+    return {
+        model: {name: tensor[row].cpu() for name, tensor in weights.items()}
+        for row, model in enumerate(chosen)
+    }
