@@ -1,12 +1,11 @@
-"""Subjects: what is trained. The built-in ones, and how a user's own is loaded."""
+"""Subjects: what is trained, and how a built-in one or a user's own is loaded."""
 
 import importlib
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -14,12 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchsuite.data import sources
 from benchsuite.data.dataset import Dataset
 from benchsuite.model_identity import model_identity
-from benchsuite.models import cnn32, mlp, resnet9
-from benchsuite.models import digits_cnn as small_cnn
-from benchsuite.training import Augmentation, ModelFactory, Recipe, template
+from benchsuite.training import ModelFactory, Recipe, template
 
 _MINIATURE = 60
 
@@ -152,68 +148,8 @@ def _check_model(subject: Subject) -> None:
         )
 
 
-def digits_mlp() -> Subject:
-    """scikit-learn's handwritten digits and a 64-128-10 MLP: the laptop's subject."""
-    pool, test = sources.digits()
-    return Subject("digits-mlp", pool, test, partial(mlp, 64, 128, 10), Recipe(epochs=50))
-
-
-def digits_cnn() -> Subject:
-    """scikit-learn's handwritten digits and a small convolutional network."""
-    pool, test = sources.digits()
-    return Subject("digits-cnn", pool, test, small_cnn, Recipe(epochs=20, learning_rate=0.1))
-
-
-def digits_tiny() -> Subject:
-    """300 digits and a 64-32-10 MLP: for smoke runs, which decide nothing."""
-    pool, test = sources.digits()
-    return Subject(
-        "digits-tiny", pool.subset(range(300)), test, partial(mlp, 64, 32, 10), Recipe(epochs=30)
-    )
-
-
-def mnist_cnn32() -> Subject:
-    """MNIST and LiRA's CNN32 on 70 % subsets: the membership paper's own setting."""
-    pool, test = sources.load("mnist")
-    return Subject(
-        "mnist-cnn32",
-        pool,
-        test,
-        partial(cnn32, 1, 28, 10),
-        Recipe(epochs=20, batch_size=128, learning_rate=0.1, weight_decay=5e-4),
-        share=0.7,
-    )
-
-
-def cifar10_resnet9() -> Subject:
-    """CIFAR-10 and ffcv's ResNet-9 on 50 % subsets: the pipeline that the onion paper cites.
-
-    Kept of ffcv's recipe: epochs, batch, momentum, weight decay, shift and mirror image, and the
-    learning rate 0.5, there the peak of a triangle after 5 epochs, here where a cosine begins.
-    Left out: normalised inputs, cutout, label smoothing, half precision, test-time mirror images.
-    """
-    return _on_cifar("cifar10", 10)
-
-
-def cifar100_resnet9() -> Subject:
-    """CIFAR-100 with the network and the recipe of `cifar10_resnet9`."""
-    return _on_cifar("cifar100", 100)
-
-
-def _on_cifar(name: str, classes: int) -> Subject:
-    pool, test = sources.load(name)
-    recipe = Recipe(
-        epochs=24,
-        batch_size=512,
-        learning_rate=0.5,
-        weight_decay=5e-4,
-        augmentation=Augmentation(shift=2, flip=True),
-    )
-    return Subject(f"{name}-resnet9", pool, test, partial(resnet9, 3, 32, classes), recipe)
-
-
 def miniature(subject: Subject) -> Subject:
-    """The subject cut down until a CPU can run its path: at most 60 examples, one epoch.
+    """The subject cut down until a CPU can run its path: at most 60 examples a part, one epoch.
 
     They lie evenly over all examples in order of their labels, so that however the data are sorted
     as many classes stay as can; their number suits the share, which some models must be IN for.
@@ -228,11 +164,13 @@ def miniature(subject: Subject) -> Subject:
             f"pool has {len(subject.pool)} examples, expected {parts} or more, for each model is "
             f"trained on share={subject.share} of them: give more examples or another share"
         )
+    validation = subject.validation
     return replace(
         subject,
         name=f"{subject.name}-miniature",
         pool=_evenly(subject.pool, size),
         test=_evenly(subject.test, min(_MINIATURE, len(subject.test))),
+        validation=validation and _evenly(validation, min(_MINIATURE, len(validation))),
         recipe=replace(subject.recipe, epochs=1),
     )
 
@@ -243,14 +181,27 @@ def _evenly(data: Dataset, size: int) -> Dataset:
     return data.subset(np.sort(by_label[np.linspace(0, len(data) - 1, size, dtype=int)]))
 
 
-BUILT_IN: dict[str, str] = {
-    "digits-mlp": "benchsuite.subject:digits_mlp",
-    "digits-cnn": "benchsuite.subject:digits_cnn",
-    "digits-tiny": "benchsuite.subject:digits_tiny",
-    "mnist-cnn32": "benchsuite.subject:mnist_cnn32",
-    "cifar10-resnet9": "benchsuite.subject:cifar10_resnet9",
-    "cifar100-resnet9": "benchsuite.subject:cifar100_resnet9",
+BUILT_IN = {
+    name: f"benchsuite.subjects:{name.replace('-', '_')}"
+    for name in (
+        "digits-mlp",
+        "digits-cnn",
+        "digits-tiny",
+        "digits28-mlp",
+        "digits28-tiny",
+        "mnist-mlp-small",
+        "mnist-cnn32",
+        "mnist-mlp",
+        "mnist-cnn1",
+        "fashion-mnist-mlp",
+        "fashion-mnist-cnn1",
+        "cifar10-resnet9",
+        "cifar10-cnn2",
+        "cifar10-densenet",
+        "cifar100-resnet9",
+    )
 }
+"""Where the function that makes each built-in subject lies."""
 
 
 def load_subject(name: str) -> Subject:
@@ -262,28 +213,47 @@ def load_subject(name: str) -> Subject:
         ValueError: an unknown name, a module or attribute that is not there, or something else
             than a Subject.
     """
-    path = BUILT_IN.get(name, name)
-    module_name, _, attribute = path.partition(":")
-    if not (module_name and attribute):
-        raise ValueError(
-            f"subject {name!r} is unknown: use one of {', '.join(BUILT_IN)}, or module:attribute"
-        )
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"subject {name!r}: cannot import {error.name!r}; run pytest where `import "
-            f"{module_name}` works, for example from the folder that holds it"
-        ) from error
-    if not hasattr(module, attribute):
-        raise ValueError(f"subject {name!r}: module {module_name!r} has no {attribute!r}")
-    found: Subject | Callable[[], Subject] = getattr(module, attribute)
-    if inspect.isroutine(found) and inspect.signature(found).parameters:
-        raise ValueError(f"subject {name!r} takes arguments; expected a function without arguments")
-    subject = found() if callable(found) else found
+    subject = load_attribute("subject", name, BUILT_IN)
     if not isinstance(subject, Subject):
         raise ValueError(
             f"subject {name!r} is a {type(subject).__name__}; expected a benchsuite.Subject or a "
             "function that returns one"
         )
     return subject
+
+
+def load_attribute(role: str, name: str, built_in: Mapping[str, str]) -> Any:
+    """What lies at a built-in name or at "module:attribute"; a function there is called.
+
+    Args:
+        role: what it is, for messages.
+        name: built-in, or "module:attribute".
+        built_in: "module:attribute" by name.
+
+    Raises:
+        ValueError: an unknown name, a module or attribute that is not there, a function with
+            arguments.
+    """
+    path = built_in.get(name, name)
+    module_name, _, attribute = path.partition(":")
+    if not (module_name and attribute):
+        raise ValueError(
+            f"{role} {name!r} is unknown: use one of {', '.join(built_in)}, or module:attribute"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{role} {name!r}: cannot import {error.name!r}; run pytest where `import "
+            f"{module_name}` works, for example from the folder that holds it"
+        ) from error
+    if not hasattr(module, attribute):
+        raise ValueError(f"{role} {name!r}: module {module_name!r} has no {attribute!r}")
+    found = getattr(module, attribute)
+    if inspect.isroutine(found):
+        if inspect.signature(found).parameters:
+            raise ValueError(
+                f"{role} {name!r} takes arguments; expected a function without arguments"
+            )
+        return found()
+    return found

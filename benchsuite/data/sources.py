@@ -16,6 +16,8 @@ DATA_VARIABLE = "BENCHSUITE_DATA"
 
 _HELD_OUT_DIGITS = 297
 _DIGITS_SPLIT_KEY = 0
+_VALIDATION_DIGITS = 300
+_VALIDATION_KEY = 1
 
 
 class _Source(NamedTuple):
@@ -41,9 +43,7 @@ def digits() -> tuple[Dataset, Dataset]:
     """Return scikit-learn's handwritten digits as (pool of 1,500, held out 297).
 
     Images are float32 [n, 1, 8, 8], the 17 grey levels scaled to [0, 1]. The split is stratified
-    and fixed: each class gives the held-out set its share of the 297 (largest remainders), those
-    of its examples with the smallest raw draws of a Philox counter. Raw draws, unlike NumPy's
-    shuffles, never change between versions. Both halves keep scikit-learn's order.
+    and fixed, see `hold_out`. Both halves keep scikit-learn's order.
 
     Source: the test part of E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits,
     UCI Machine Learning Repository (1998).
@@ -54,8 +54,26 @@ def digits() -> tuple[Dataset, Dataset]:
     images = (bunch.images / 16).astype(np.float32)[:, None]
     labels = bunch.target.astype(np.int64)
     everything = Dataset(images, labels, name="digits")
-    held_out = _stratified(labels, _HELD_OUT_DIGITS, _DIGITS_SPLIT_KEY)
-    return everything.subset(~held_out), everything.subset(held_out)
+    return hold_out(everything, _HELD_OUT_DIGITS, _DIGITS_SPLIT_KEY)
+
+
+def enlarged_digits(size: int = 28) -> tuple[Dataset, Dataset, Dataset]:
+    """Return scikit-learn's digits, enlarged, as (pool of 1,200, validation 300, held out 297).
+
+    Bilinearly between the centres of the pixels, as torch does without ``align_corners``; by 28 as
+    large as MNIST. Images are float32 [n, 1, size, size] from 0 to 1. Held out are the images that
+    `digits` holds out; the validation set is a fixed and stratified part of the other 1,500.
+
+    Raises:
+        ValueError: ``size`` below 8, the size of the digits.
+    """
+    pool, held_out = digits()
+    least = pool.images.shape[-1]
+    if size < least:
+        raise ValueError(f"size is {size}, expected {least} or more: the digits are not shrunk")
+    rest, validation = hold_out(pool, _VALIDATION_DIGITS, _VALIDATION_KEY)
+    pool, validation, held_out = (_enlarged(part, size) for part in (rest, validation, held_out))
+    return pool, validation, held_out
 
 
 def load(name: str) -> tuple[Dataset, Dataset]:
@@ -84,6 +102,39 @@ def load(name: str) -> tuple[Dataset, Dataset]:
         train, test = files
         return _read_npz(name, train), _read_npz(name, test)
     return _from_torchvision(name, folder)
+
+
+def hold_out(data: Dataset, size: int, key: int) -> tuple[Dataset, Dataset]:
+    """Return (the rest, ``size`` examples), stratified and fixed, both in the order of the data.
+
+    Each class gives its share (largest remainders), those of its examples with the smallest raw
+    draws of a Philox counter with this key. Raw draws, unlike NumPy's shuffles, never change
+    between versions.
+
+    Raises:
+        ValueError: ``size`` below 1, or not below the number of examples; a single class in either.
+    """
+    if not 1 <= size < len(data):
+        raise ValueError(
+            f"size is {size}, expected from 1 to {len(data) - 1} of the {len(data)} examples to"
+            " hold out: ask for fewer or give more data"
+        )
+    held_out = _stratified(data.labels, size, key)
+    return data.subset(~held_out), data.subset(held_out)
+
+
+def _enlarged(data: Dataset, size: int) -> Dataset:
+    """Float images [n, channels, side, side] at another size; sums in double, in a fixed order."""
+    images = data.images.astype(np.float64)
+    side = images.shape[-1]
+    centres = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
+    before = np.floor(centres).astype(int)
+    after = np.minimum(before + 1, side - 1)
+    part = centres - before
+    for _ in range(2):  # the last axis each time: width, then height
+        images = images[..., before] * (1 - part) + images[..., after] * part
+        images = images.swapaxes(-1, -2)
+    return Dataset(images.astype(np.float32), data.labels, data.groups, data.name)
 
 
 def _stratified(labels: NDArray[np.int64], size: int, key: int) -> NDArray[np.bool_]:

@@ -1,4 +1,5 @@
 import functools
+import json
 import pickle
 
 import pytest
@@ -6,7 +7,18 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchsuite.models import cnn32, digits_cnn, mlp, resnet9
+from benchsuite.model_identity import model_identity
+from benchsuite.models import (
+    cnn1,
+    cnn2,
+    cnn32,
+    densenet,
+    digits_cnn,
+    mlp,
+    resnet9,
+    with_batch_norm,
+    with_dropout,
+)
 from benchsuite.training import why_not_stacked
 
 
@@ -36,6 +48,13 @@ FACTORIES = [
     (functools.partial(cnn32, size=16, filters=4, scales=2), (1, 16, 16), 10),
     (functools.partial(resnet9), (3, 32, 32), 10),
     (functools.partial(resnet9, channels=1, size=12, classes=100), (1, 12, 12), 100),
+    (functools.partial(cnn1, 1, 28, 10), (1, 28, 28), 10),
+    (functools.partial(cnn1, 3, 9, 4, filters=2), (3, 9, 9), 4),
+    (functools.partial(cnn2), (3, 32, 32), 10),
+    (functools.partial(cnn2, 1, 17, 3), (1, 17, 17), 3),
+    (functools.partial(densenet, depth=10), (3, 32, 32), 10),
+    (functools.partial(densenet, 1, 9, 4, depth=16, growth=3), (1, 9, 9), 4),
+    (functools.partial(with_dropout, functools.partial(mlp, 64, (32, 16), 10), 0.5), (64,), 10),
 ]
 
 
@@ -225,6 +244,202 @@ def test_resnet9_takes_the_smallest_size_it_accepts_and_no_smaller():
         resnet9(size=11).eval()(torch.zeros(1, 3, 10, 10))
 
 
+def test_cnn1_is_the_appendix():
+    model = cnn1()
+    assert layers(model) == [
+        *("Conv2d", "ReLU", "Conv2d", "MaxPool2d", "ReLU", "Flatten"),
+        *("Linear", "ReLU", "Linear", "ReLU", "Linear"),
+    ]
+    assert [tuple(p.shape) for p in model.parameters() if p.ndim > 1] == [
+        *((32, 1, 3, 3), (64, 32, 3, 3), (128, 64 * 12 * 12), (128, 128), (10, 128))
+    ]
+    assert parameters(model) == 1_216_394
+    narrow = [tuple(p.shape) for p in cnn1(filters=4).parameters() if p.ndim > 1]
+    assert narrow == [(4, 1, 3, 3), (8, 4, 3, 3), (128, 8 * 12 * 12), (128, 128), (10, 128)]
+
+
+def test_cnn2_is_the_appendix():
+    model = cnn2()
+    half = ["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d"]
+    assert layers(model) == [*half, *half, "Flatten", "Linear", "ReLU", "Linear"]
+    assert [tuple(p.shape) for p in model.parameters() if p.ndim > 1] == [
+        *((32, 3, 3, 3), (32, 32, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3)),
+        *((1024, 64 * 5 * 5), (10, 1024)),
+    ]
+    assert parameters(model) == 1_715_242
+
+
+def test_the_unique_feature_networks_do_not_pad_and_can_be_stacked():
+    for model in (cnn1(), cnn2()):
+        convolutions = [layer for layer in model if isinstance(layer, nn.Conv2d)]
+        assert {(c.padding, c.stride, c.kernel_size) for c in convolutions} == {
+            ((0, 0), (1, 1), (3, 3))
+        }
+        assert why_not_stacked(model) is None
+
+
+def test_the_unique_feature_networks_cost_what_they_say():
+    assert mflop_per_sample(cnn1(), 1, 28, 28) == pytest.approx(72, abs=0.5)
+    assert mflop_per_sample(cnn2(), 3, 32, 32) == pytest.approx(94, abs=0.5)
+    assert mflop_per_sample(densenet().eval(), 3, 32, 32) == pytest.approx(1726, abs=0.5)
+
+
+@pytest.mark.parametrize(("factory", "least"), [(cnn1, 6), (cnn2, 16), (densenet, 4)])
+def test_the_smallest_size_is_taken_and_no_smaller(factory, least):
+    short = {"depth": 10} if factory is densenet else {}
+    model = factory(channels=1, size=least, **short).eval()
+    assert model(torch.zeros(1, 1, least, least)).shape == (1, 10)
+    with pytest.raises(ValueError, match=f"size is {least - 1}, expected at least {least} for"):
+        factory(size=least - 1)
+
+
+def test_densenet_has_the_published_size():
+    # Huang et al. (2017), Table 2, DenseNet-BC (k = 12) of depth 100 and of depth 250 with k = 24
+    assert parameters(densenet()) == 769_162
+    with torch.device("meta"):
+        assert parameters(densenet(depth=250, growth=24)) == pytest.approx(15.3e6, abs=5e4)
+
+
+def test_densenet_counts_its_convolutions_and_the_linear_layer():
+    weighted = [m for m in densenet().modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(weighted) == 100
+    assert all(layer.bias is None for layer in weighted[:-1])
+    of_a_layer = [c for c in densenet()[5].modules() if isinstance(c, nn.Conv2d)]
+    described = [(c.kernel_size, c.padding, c.in_channels, c.out_channels) for c in of_a_layer]
+    assert described == [((1, 1), (0, 0), 24 + 4 * 12, 48), ((3, 3), (1, 1), 48, 12)]
+
+
+def test_densenet_shapes_between_its_blocks():
+    outputs, shapes = torch.zeros(1, 3, 32, 32), []
+    with torch.no_grad():
+        for layer in densenet().eval():
+            outputs = layer(outputs)
+            if type(layer).__name__ in ("Conv2d", "AvgPool2d", "AdaptiveAvgPool2d", "Linear"):
+                shapes.append(tuple(outputs.shape[1:]))
+    assert shapes == [
+        *((24, 32, 32), (108, 32, 32), (108, 16, 16), (150, 16, 16), (150, 8, 8)),
+        *((342, 1, 1), (10,)),
+    ]
+
+
+def test_a_dense_layer_keeps_its_input_and_adds_to_it():
+    torch.manual_seed(0)
+    model, features = densenet().eval(), torch.randn(2, 36, 5, 5)
+    with torch.no_grad():
+        outputs = model[2](features)
+        torch.testing.assert_close(outputs[:, :36], features)
+        torch.testing.assert_close(outputs[:, 36:], model[2].layers(features))
+    assert outputs.shape == (2, 48, 5, 5)
+
+
+@pytest.mark.parametrize("depth", [4, 9, 99, 101])
+def test_a_depth_of_unequal_blocks_is_named(depth):
+    with pytest.raises(ValueError, match=f"depth is {depth}, expected 4 more than a multiple of 6"):
+        densenet(depth=depth)
+
+
+def test_densenet_is_looped_for_its_blocks():
+    assert why_not_stacked(densenet(depth=10)) == "layer 1 (Dense) has no stacked form"
+
+
+# ---- regularised models of other factories ----
+
+mnist_mlp = functools.partial(mlp, 784, (512, 256), 10)
+
+
+def test_dropout_comes_after_hidden_linear_layers_alone():
+    hidden = ["Linear", "ReLU", "Dropout"]
+    model = with_dropout(mnist_mlp, 0.25)
+    assert layers(model) == ["Flatten", *hidden, *hidden, "Linear"]
+    assert [layer.p for layer in model if isinstance(layer, nn.Dropout)] == [0.25, 0.25]
+    assert layers(with_dropout(cnn1, 0.5))[6:] == [*hidden, *hidden, "Linear"]
+    assert layers(with_dropout(cnn1, 0.5))[:6] == layers(cnn1())[:6]
+
+
+def test_batch_norm_comes_after_all_but_the_last_linear_layer():
+    normalised = ["Linear", "BatchNorm1d", "ReLU"]
+    model = with_batch_norm(mnist_mlp)
+    assert layers(model) == ["Flatten", *normalised, *normalised, "Linear"]
+    assert [layer.num_features for layer in model if isinstance(layer, nn.BatchNorm1d)] == [
+        512,
+        256,
+    ]
+    assert layers(with_batch_norm(cnn1)) == [
+        *("Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d", "MaxPool2d", "ReLU"),
+        *("Flatten", *normalised, *normalised, "Linear"),
+    ]
+    assert "BatchNorm2d" not in layers(with_batch_norm(cnn32))[-4:]  # there a convolution is last
+
+
+def test_both_regularisers_in_either_order_are_the_same_layers():
+    both = ["Linear", "BatchNorm1d", "ReLU", "Dropout"]
+    expected = ["Flatten", *both, *both, "Linear"]
+    dropout_last = with_dropout(functools.partial(with_batch_norm, mnist_mlp), 0.5)
+    dropout_first = with_batch_norm(functools.partial(with_dropout, mnist_mlp, 0.5))
+    assert layers(dropout_last) == layers(dropout_first) == expected
+
+
+REGULARISED = [
+    functools.partial(with_dropout, functools.partial(cnn1, 1, 12, 10), 0.5),
+    functools.partial(with_batch_norm, functools.partial(cnn1, 1, 12, 10)),
+]
+
+
+@pytest.mark.parametrize("factory", REGULARISED, ids=["dropout", "batch norm"])
+def test_regularised_models_begin_as_the_plain_ones_and_can_be_stacked(factory):
+    torch.manual_seed(0)
+    plain = cnn1(1, 12, 10)
+    torch.manual_seed(0)
+    model = factory()
+    kept = [m for m in model if isinstance(m, nn.Linear | nn.Conv2d)]
+    before = [m for m in plain if isinstance(m, nn.Linear | nn.Conv2d)]
+    assert len(kept) == len(before)
+    for one, other in zip(kept, before, strict=True):
+        assert torch.equal(one.weight, other.weight)
+    assert why_not_stacked(model) is None
+    inputs = torch.rand(5, 1, 12, 12)
+    assert not torch.allclose(model.train()(inputs), plain(inputs), atol=1e-4)
+
+
+def test_nested_factories_are_identified_by_all_they_hold():
+    plain = functools.partial(mlp, 64, (32,), 10)
+    factories = [
+        plain,
+        functools.partial(with_dropout, plain, 0.5),
+        functools.partial(with_dropout, plain, 0.2),
+        functools.partial(with_batch_norm, plain),
+        functools.partial(with_dropout, functools.partial(mlp, 64, [32], 10), rate=0.5),
+        functools.partial(with_dropout, functools.partial(with_batch_norm, plain), 0.5),
+    ]
+    identities = [json.dumps(model_identity(each, None)) for each in factories]
+    assert len(set(identities)) == len(factories)
+    again = functools.partial(with_dropout, functools.partial(mlp, 64, (32,), 10), 0.5)
+    assert json.dumps(model_identity(again, None)) == identities[1]
+    sources = model_identity(again, None)["sources"]
+    assert list(sources) == ["benchsuite.models.mlp", "benchsuite.models.regularised"]
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: with_dropout(mnist_mlp, 0), "rate=0 must be above 0 and below 1"),
+        (lambda: with_dropout(mnist_mlp, 1.0), "rate=1.0 must be above 0"),
+        (lambda: with_dropout(functools.partial(mlp, 9, (), 2), 0.5), "without a ReLU after an nn"),
+        (lambda: with_dropout(digits_cnn, 0.5), "without a ReLU after an nn.Linear"),
+        (
+            lambda: with_batch_norm(functools.partial(mlp, 9, (), 2)),
+            "with fewer than two linear layers",
+        ),
+        (lambda: with_dropout(nn.ReLU, 0.5), "factory makes a ReLU, expected an nn.Sequential"),
+        (lambda: with_batch_norm(nn.Tanh), "factory makes a Tanh, expected an nn.Sequential"),
+        (lambda: with_batch_norm(resnet9), r"layer 6 \(Residual\) has layers within"),
+    ],
+)
+def test_models_that_cannot_be_regularised_are_named(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -238,6 +453,10 @@ def test_resnet9_takes_the_smallest_size_it_accepts_and_no_smaller():
         (lambda: resnet9(channels=-3), "channels is -3"),
         (lambda: resnet9(size=0), "size is 0"),
         (lambda: resnet9(classes=-2), "classes is -2"),
+        (lambda: cnn1(filters=-1), "filters is -1"),
+        (lambda: cnn2(classes=-3), "classes is -3"),
+        (lambda: densenet(growth=0), "growth is 0"),
+        (lambda: densenet(depth=-2), "depth is -2"),
     ],
 )
 def test_a_size_below_one_is_named(build, message):

@@ -4,7 +4,7 @@ import pytest
 from benchsuite.data.dataset import Dataset
 from benchsuite.experiments.removal import Removal
 from benchsuite.stats.verdict import CannotResolveError
-from benchsuite.subject import digits_tiny
+from benchsuite.subjects import digits_tiny
 
 LABELS = np.array([0, 1, 0, 1, 0, 1, 2, 2, 0, 1])
 

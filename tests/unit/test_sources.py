@@ -6,7 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchsuite.data import Dataset, DataUnavailable, digits, load, sources
+from benchsuite.data import (
+    Dataset,
+    DataUnavailable,
+    digits,
+    enlarged_digits,
+    hold_out,
+    load,
+    sources,
+)
 
 NAMES = ("mnist", "fashion-mnist", "svhn", "cifar10", "cifar100", "usps")
 STEMS = dict(zip(NAMES, ("mnist", "fashion", "svhn", "cifar10", "cifar100", "usps"), strict=True))
@@ -68,6 +76,66 @@ class TestDigits:
         pool, held_out = digits()
         assert pool.digest == "f9d1c14c563e0d73e678b37730613ac2111e7f633e1fd52c3a6d1b48255accfa"
         assert held_out.digest == "7d8861fa72b862ba9ba3cc8327708aad301a3918d3172fc001347a40682a3af3"
+
+
+class TestEnlargedDigits:
+    @pytest.mark.parametrize("size", [8, 9, 28, 32])
+    def test_they_are_what_torch_makes_of_the_digits(self, size):
+        import torch
+
+        small, large = digits()[1], enlarged_digits(size)[2]
+        expected = torch.nn.functional.interpolate(
+            torch.from_numpy(small.inputs()), size=size, mode="bilinear", align_corners=False
+        )
+        assert large.images.shape == (297, 1, size, size)
+        assert large.images.dtype == np.float32
+        np.testing.assert_allclose(large.images, expected.numpy(), atol=1e-6, rtol=0)
+        np.testing.assert_array_equal(large.labels, small.labels)
+
+    def test_the_pool_of_the_digits_is_split_and_stratified(self):
+        pool, validation, held_out = enlarged_digits(8)
+        assert (len(pool), len(validation), len(held_out)) == (1200, 300, 297)
+        assert {part.name for part in (pool, validation, held_out)} == {"digits"}
+        before, same_held_out = digits()
+        assert held_out == same_held_out
+        rows = np.concatenate([pool.images, validation.images]).reshape(1500, -1)
+        rows = np.column_stack([rows, np.concatenate([pool.labels, validation.labels])])
+        theirs = np.column_stack([before.images.reshape(1500, -1), before.labels])
+        np.testing.assert_array_equal(rows[np.lexsort(rows.T)], theirs[np.lexsort(theirs.T)])
+        assert np.abs(np.bincount(validation.labels) - np.bincount(before.labels) / 5).max() < 1
+
+    def test_they_are_the_same_everywhere(self):
+        digests = [part.digest[:16] for part in enlarged_digits()]
+        assert digests == ["6e2fadc34b4bab56", "837dab2a1fd6a184", "c493f8f077bf6375"]
+
+    def test_a_smaller_size_is_refused(self):
+        with pytest.raises(ValueError, match="size is 7, expected 8 or more"):
+            enlarged_digits(7)
+
+
+class TestHoldOut:
+    DATA = Dataset(
+        np.arange(60, dtype=np.float32)[:, None], np.repeat([0, 1, 2], [10, 20, 30]), name="lab"
+    )
+
+    def test_parts_are_disjoint_in_order_and_stratified(self):
+        rest, held_out = hold_out(self.DATA, 12, key=3)
+        assert np.bincount(held_out.labels).tolist() == [2, 4, 6]
+        for part in (rest, held_out):
+            assert (np.diff(part.images[:, 0]) > 0).all()
+            assert part.name == "lab"
+        together = np.concatenate([rest.images, held_out.images])
+        np.testing.assert_array_equal(np.sort(together, axis=0), self.DATA.images)
+
+    def test_a_key_fixes_what_is_held_out(self):
+        one, again, other = (hold_out(self.DATA, 12, key)[1] for key in (3, 3, 4))
+        assert one == again
+        assert one != other
+
+    @pytest.mark.parametrize("size", [0, 60, 5000])
+    def test_all_or_nothing_is_refused(self, size):
+        with pytest.raises(ValueError, match=f"size is {size}, expected from 1 to 59 of the 60"):
+            hold_out(self.DATA, size, key=0)
 
 
 class TestNpz:

@@ -1,4 +1,5 @@
 import functools
+import importlib
 import json
 import math
 import os
@@ -12,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchsuite.data import Dataset
+from benchsuite import subject as subject_module
+from benchsuite.data import Dataset, sources
 from benchsuite.models import mlp
 from benchsuite.shadows.design import Balanced
 from benchsuite.subject import BUILT_IN, Subject, load_subject, miniature
@@ -367,13 +369,124 @@ def test_bad_names_are_one_clear_error(own_module, name, message):
         load_subject(name)
 
 
-@pytest.mark.parametrize("name", ["digits-mlp", "digits-cnn", "digits-tiny"])
+SHIPPED = ["digits-mlp", "digits-cnn", "digits-tiny", "digits28-mlp", "digits28-tiny"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_built_in_subjects_load_by_the_same_path(name):
     built_in = load_subject(name)
     assert built_in.name == name
     assert load_subject(BUILT_IN[name]).identity() == built_in.identity()
     assert built_in.model_identity()["made_by"]
-    assert BUILT_IN[name] == f"benchsuite.subject:{name.replace('-', '_')}"
+    assert BUILT_IN[name] == f"benchsuite.subjects:{name.replace('-', '_')}"
+    made = getattr(subject_module, name.replace("-", "_"))()  # where they lay before
+    assert made.identity() == built_in.identity()
+
+
+def test_every_built_in_subject_has_its_function_and_no_other_name_is_one():
+    for name, path in BUILT_IN.items():
+        module, _, function = path.partition(":")
+        assert callable(getattr(importlib.import_module(module), function)), name
+    for lacking in ("digits_huge", "digits-mlp", "__path__"):
+        with pytest.raises(AttributeError, match=f"'benchsuite.subject' has no .*'{lacking}'"):
+            getattr(subject_module, lacking)
+
+
+def test_the_enlarged_digits_are_learned_by_the_papers_mlp():
+    loaded = load_subject("digits28-mlp")
+    assert (len(loaded.pool), len(loaded.validation), len(loaded.test)) == (1200, 300, 297)
+    assert loaded.pool.inputs().shape[1:] == (1, 28, 28)
+    assert [tuple(p.shape) for p in loaded.model().parameters()][::2] == MLP
+    assert loaded.recipe == adam(epochs=12, batch_size=128, learning_rate=1e-3)
+
+
+def test_the_tiny_enlarged_digits_are_a_part_with_every_class():
+    tiny, whole = load_subject("digits28-tiny"), load_subject("digits28-mlp")
+    assert tiny.pool == whole.pool.subset(range(300))
+    assert tiny.validation == whole.validation.subset(range(60))
+    assert (tiny.pool.classes, len(np.unique(tiny.validation.labels))) == (10, 10)
+    assert tiny.recipe == replace(whole.recipe, epochs=2)
+    assert [tuple(p.shape) for p in tiny.model().parameters()][::2] == [(32, 784), (10, 32)]
+
+
+MLP = [(512, 784), (256, 512), (10, 256)]
+CNN1 = [(32, 1, 3, 3), (64, 32, 3, 3), (128, 9216), (128, 128), (10, 128)]
+CNN2 = [(32, 3, 3, 3), (32, 32, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3), (1024, 1600), (10, 1024)]
+
+
+def adam(**changes):
+    return Recipe(**({"optimizer": "adam", "schedule": "constant"} | changes))
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """Data sets as large as it takes, all of one class order; gives what was loaded."""
+    asked = []
+
+    def load(name):
+        asked.append(name)
+        shape = (32, 32, 3) if name == "cifar10" else (28, 28)
+        parts = []
+        for size, seed in ((5_300, 0), (1_100, 1)):
+            images = np.random.default_rng(seed).integers(0, 256, (size, *shape), dtype=np.uint8)
+            parts.append(Dataset(images, np.arange(size) % 10, name=name))
+        return tuple(parts)
+
+    monkeypatch.setattr(sources, "load", load)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "recipe"),
+    [
+        ("mnist-mlp", MLP, adam(epochs=60, batch_size=128, learning_rate=1e-4)),
+        ("fashion-mnist-mlp", MLP, adam(epochs=60, batch_size=128, learning_rate=1e-4)),
+        ("mnist-cnn1", CNN1, adam(epochs=30, batch_size=128, learning_rate=3e-4)),
+        ("fashion-mnist-cnn1", CNN1, adam(epochs=30, batch_size=128, learning_rate=3e-4)),
+        ("cifar10-cnn2", CNN2, adam(epochs=40, batch_size=512, learning_rate=3e-4)),
+        (
+            "cifar10-densenet",
+            None,
+            adam(epochs=60, batch_size=64, learning_rate=1e-3, schedule="cosine"),
+        ),
+    ],
+)
+def test_the_unique_feature_subjects_are_the_papers(published, name, weights, recipe):
+    loaded = load_subject(name)
+    data = name.rpartition("-")[0]
+    assert published == [data]
+    assert (loaded.name, loaded.pool.name, loaded.validation.name) == (name, data, data)
+    assert (len(loaded.pool), len(loaded.validation), len(loaded.test)) == (300, 5000, 1100)
+    assert np.bincount(loaded.validation.labels).tolist() == [500] * 10
+    parts = np.concatenate([loaded.pool.images, loaded.validation.images])
+    train = sources.load(data)[0].images
+    assert sorted(map(hash, map(bytes, parts))) == sorted(map(hash, map(bytes, train)))
+    assert loaded.recipe == recipe
+    model = loaded.model()
+    if weights is None:
+        assert sum(p.numel() for p in model.parameters()) == 769_162
+    else:
+        assert [tuple(p.shape) for p in model.parameters()][::2] == weights
+    cut = miniature(loaded)
+    assert (len(cut.pool), len(cut.validation), len(cut.test)) == (60, 60, 60)
+    assert set(map(bytes, cut.validation.images)) <= set(map(bytes, loaded.validation.images))
+
+
+@pytest.mark.usefixtures("published")
+def test_a_small_part_of_mnist_is_stratified_and_split():
+    loaded = load_subject("mnist-mlp-small")
+    assert (len(loaded.pool), len(loaded.validation), len(loaded.test)) == (2000, 500, 1000)
+    for part, each in ((loaded.pool, 200), (loaded.validation, 50), (loaded.test, 100)):
+        assert np.bincount(part.labels).tolist() == [each] * 10
+    train, test = (set(map(bytes, part.images)) for part in sources.load("mnist"))
+    pool, validation, held_out = (
+        set(map(bytes, part.images)) for part in (loaded.pool, loaded.validation, loaded.test)
+    )
+    assert pool | validation <= train
+    assert not pool & validation
+    assert held_out <= test
+    assert loaded.recipe == load_subject("digits28-mlp").recipe
+    assert loaded.model_identity() == load_subject("digits28-mlp").model_identity()
 
 
 CIFAR_CLASSES = {"cifar10": 10, "cifar100": 100}
@@ -396,7 +509,7 @@ def cifar(tmp_path, monkeypatch):
 def test_the_cifar_subjects_are_ffcvs_network_and_recipe(data):
     loaded = load_subject(f"{data}-resnet9")
     assert loaded.name == f"{data}-resnet9"
-    assert BUILT_IN[loaded.name] == f"benchsuite.subject:{data}_resnet9"
+    assert BUILT_IN[loaded.name] == f"benchsuite.subjects:{data}_resnet9"
     assert (len(loaded.pool), len(loaded.test)) == (240, 120)
     assert loaded.pool.name == loaded.test.name == data
     assert loaded.pool.classes == CIFAR_CLASSES[data]
