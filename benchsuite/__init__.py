@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchsuite.attacks import attack_success_rate, lira, privacy_score
-    from benchsuite.data import Dataset
-    from benchsuite.memorization import cross_influence, label_memorization
+    from benchsuite.data import Dataset, Feature
+    from benchsuite.experiments.feature_audit import FeatureCase
+    from benchsuite.memorization import (
+        audit_feature,
+        cross_influence,
+        label_memorization,
+        unique_feature_score,
+    )
     from benchsuite.shadows import ShadowBank, train_shadows
     from benchsuite.stats.confidence import scaled_confidence
     from benchsuite.stats.divergence import (
@@ -26,17 +32,21 @@ if TYPE_CHECKING:
     )
     from benchsuite.stats.roc import auroc, roc_curve, tpr_at_fpr
     from benchsuite.subject import Subject, load_subject
-    from benchsuite.training import Augmentation, Recipe
+    from benchsuite.training import Augmentation, Privacy, Recipe
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Augmentation",
     "Dataset",
+    "Feature",
+    "FeatureCase",
+    "Privacy",
     "Recipe",
     "ShadowBank",
     "Subject",
     "attack_success_rate",
+    "audit_feature",
     "auroc",
     "cross_influence",
     "gaussian_hellinger_squared",
@@ -54,12 +64,19 @@ __all__ = [
     "total_variation",
     "tpr_at_fpr",
     "train_shadows",
+    "unique_feature_score",
 ]
 
 _HOMES = {
     "attacks": ("attack_success_rate", "lira", "privacy_score"),
-    "data": ("Dataset",),
-    "memorization": ("cross_influence", "label_memorization"),
+    "data": ("Dataset", "Feature"),
+    "experiments.feature_audit": ("FeatureCase",),
+    "memorization": (
+        "audit_feature",
+        "cross_influence",
+        "label_memorization",
+        "unique_feature_score",
+    ),
     "shadows": ("ShadowBank", "train_shadows"),
     "stats.confidence": ("scaled_confidence",),
     "stats.divergence": (
@@ -71,7 +88,7 @@ _HOMES = {
     "stats.likelihood": ("log_likelihood_ratio", "sample_complexity", "soft_llr_advantage"),
     "stats.roc": ("auroc", "roc_curve", "tpr_at_fpr"),
     "subject": ("Subject", "load_subject"),
-    "training": ("Augmentation", "Recipe"),
+    "training": ("Augmentation", "Privacy", "Recipe"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

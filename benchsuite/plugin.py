@@ -4,15 +4,18 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
 
 from benchsuite.claim import TIERS, Claim, gather
 from benchsuite.data.sources import DataUnavailable
+from benchsuite.experiments.canaries import CanaryExperiment
+from benchsuite.experiments.feature_audit import FeatureAuditExperiment, load_feature_case
 from benchsuite.experiments.locality import LocalityExperiment
 from benchsuite.experiments.membership import MembershipExperiment
 from benchsuite.experiments.onion import OnionExperiment
@@ -20,14 +23,24 @@ from benchsuite.experiments.sizes import ONION_SIZES, OnionSize
 from benchsuite.experiments.svm_onion import SvmOnion
 from benchsuite.experiments.twins import TwinsExperiment
 from benchsuite.progress import TrainingProgress
-from benchsuite.recording import record_evidence
+from benchsuite.recording import Ground, record_evidence
 from benchsuite.report.build import build
 from benchsuite.report.schema import Result, read_results
 from benchsuite.report.terminal import failure, verdict_lines
-from benchsuite.setting import Setting, Trained, train_setting
+from benchsuite.setting import (
+    Prepared,
+    Setting,
+    Trained,
+    TrainedCanaries,
+    prepare,
+    train_canaries,
+    train_setting,
+)
 from benchsuite.shadows import BankError, ShadowBank
 from benchsuite.subject import BUILT_IN, Subject
 from benchsuite.workshop import Workshop
+
+AnyTrained = TypeVar("AnyTrained", bound=Trained)
 
 VERDICT = "verdict"
 """Name of the property by which a test's report carries its claim's verdict."""
@@ -49,6 +62,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         metavar="NAME",
         help="run the claims on this built-in subject or on module:attribute (repeatable)",
+    )
+    group.addoption(
+        "--audit",
+        action="append",
+        metavar="NAME",
+        help="audit this FeatureCase, module:attribute, for a unique feature (repeatable)",
     )
     group.addoption(
         "--banks",
@@ -103,7 +122,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     claim: Claim | None = getattr(metafunc.function, "claim", None)
     if claim is None:
         return
-    own = metafunc.config.getoption("--subject")
+    audits = "feature_audit" in metafunc.fixturenames
+    own = metafunc.config.getoption("--audit" if audits else "--subject")
     settings = [
         pytest.param(
             Setting(subject, tier), marks=getattr(pytest.mark, tier), id=f"{subject}-{tier}"
@@ -185,20 +205,41 @@ def setting(request: pytest.FixtureRequest) -> Setting:
 @pytest.fixture(scope="session")
 def trained(setting: Setting, pytestconfig: pytest.Config) -> Trained:
     """The setting's subject with its shadow bank, trained as far as the bank lacks it."""
-    device = pytestconfig.getoption("--device")
+    return _run_or_say(lambda: train_setting(_prepared(setting, pytestconfig)))
+
+
+@pytest.fixture(scope="session")
+def trained_canaries(setting: Setting, pytestconfig: pytest.Config) -> TrainedCanaries:
+    """The setting's subject with its bank of models that have canaries."""
+    return _run_or_say(lambda: train_canaries(_prepared(setting, pytestconfig)))
+
+
+def _prepared(setting: Setting, config: pytest.Config) -> Prepared:
+    device = config.getoption("--device")
     if setting.tier == "gpu" and device is None and not torch.cuda.is_available():
         message = "the gpu tier needs CUDA; --device cpu runs it in miniature, as plumbing"
         if os.environ.get("REQUIRE_GPU") == "1":
             pytest.fail(f"REQUIRE_GPU=1: {message}", pytrace=False)
         pytest.skip(message)
     try:
-        return train_setting(
+        return prepare(
             setting,
-            folder=pytestconfig.getoption("--banks"),
+            folder=config.getoption("--banks"),
             device=device,
-            shadows=pytestconfig.getoption("--shadows"),
-            watch=partial(TrainingProgress, pytestconfig),
+            shadows=config.getoption("--shadows"),
+            watch=partial(TrainingProgress, config),
         )
+    except DataUnavailable as error:
+        if setting.tier == "cpu":  # which asks for no download: it decides what is here
+            pytest.skip(str(error))
+        pytest.fail(str(error), pytrace=False)
+    except ValueError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+def _run_or_say(train: Callable[[], AnyTrained]) -> AnyTrained:
+    try:
+        return train()
     except (ValueError, BankError, DataUnavailable) as error:
         pytest.fail(str(error), pytrace=False)
 
@@ -249,24 +290,47 @@ def svm(trained: Trained) -> SvmOnion:
     return SvmOnion(pool.inputs(), pool.labels, units, seed=trained.bank.design.seed)
 
 
+@pytest.fixture(scope="session")
+def feature_audit(setting: Setting) -> FeatureAuditExperiment:
+    """The audit of one trained model for one feature."""
+    try:
+        return FeatureAuditExperiment(load_feature_case(setting.subject))
+    except ValueError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def canaries(trained_canaries: TrainedCanaries) -> CanaryExperiment:
+    """The unique-feature paper's experiments on models with canaries."""
+    return trained_canaries.experiment
+
+
 def _onion_of(trained: Trained) -> tuple[Subject, ShadowBank, OnionSize, Workshop]:
     size = ONION_SIZES["smoke" if trained.miniature else trained.setting.tier]
     return trained.subject, trained.bank, size, trained.workshop
 
 
 @pytest.fixture
-def decide_claim(
-    request: pytest.FixtureRequest, setting: Setting, trained: Trained
-) -> Callable[[Claim, Any], None]:
+def decide_claim(request: pytest.FixtureRequest, setting: Setting) -> Callable[[Claim, Any], None]:
     """Decides a claim on an experiment, records it, and fails unless it came out as declared."""
 
     def run(claim: Claim, experiment: Any) -> None:
+        trained: Trained | None = None
+        noting: AbstractContextManager[list[ShadowBank]] = nullcontext([])
+        if isinstance(experiment, FeatureAuditExperiment):
+            ground = Ground(experiment.case.name, setting.tier, experiment.case.digest, None)
+        else:
+            with_canaries = isinstance(experiment, CanaryExperiment)
+            trained = request.getfixturevalue("trained_canaries" if with_canaries else "trained")
+            data = trained.subject.pool.digest
+            ground = Ground(trained.subject.name, setting.tier, data, trained.bank)
+            noting = trained.workshop.noting()
         try:
-            with trained.workshop.noting() as banks:
+            with noting as banks:
                 evidence = gather(claim, experiment, setting.subject, setting.tier)
         except (BankError, DataUnavailable) as error:
             pytest.fail(str(error), pytrace=False)
-        if not trained.decides:
+        if trained is not None and not trained.decides:
             evidence = evidence.as_plumbing()
         folder = Path(request.config.getoption("--reports"))
         results = record_evidence(
@@ -274,7 +338,7 @@ def decide_claim(
             claim,
             experiment,
             evidence,
-            trained,
+            ground,
             banks,
             rerun=_rerun(request, setting),
             clone=request.config.rootpath,
@@ -291,13 +355,14 @@ def _rerun(request: pytest.FixtureRequest, setting: Setting) -> str:
     """The command that runs this item again, with the options that matter to it."""
     config, node = request.config, request.node
     file = Path(node.path).relative_to(config.rootpath).as_posix()
-    own = config.getoption("--subject")
+    option = "--audit" if "feature_audit" in request.fixturenames else "--subject"
+    own = config.getoption(option)
     words = [f"pytest {file}::{node.originalname}", f"-m {setting.tier}"]
-    words.append(f"--subject {setting.subject}" if own else f"-k {setting.subject}")
-    for option in ("--device", "--shadows", "--banks", "--reports"):
-        value = config.getoption(option)
-        if value not in (None, DEFAULTS.get(option)):
-            words.append(f"{option} {value}")
+    words.append(f"{option} {setting.subject}" if own else f"-k {setting.subject}")
+    for other in ("--device", "--shadows", "--banks", "--reports"):
+        value = config.getoption(other)
+        if value not in (None, DEFAULTS.get(other)):
+            words.append(f"{other} {value}")
     return " ".join(words)
 
 

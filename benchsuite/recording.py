@@ -4,16 +4,31 @@ import inspect
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from benchsuite.claim import Claim, Evidence
+from benchsuite.claim import Claim, Evidence, Tier
 from benchsuite.code_digest import code_digest
 from benchsuite.provenance import provenance
 from benchsuite.report.artifacts import save_artifact
 from benchsuite.report.results import results_of
 from benchsuite.report.schema import PLUMBING, Artifact, Result, record
-from benchsuite.setting import Trained
 from benchsuite.shadows import ShadowBank
+
+
+class Ground(NamedTuple):
+    """What a claim was decided on.
+
+    Attributes:
+        name: of the subject, or of what was audited.
+        tier: that it ran at.
+        data: digest of the data.
+        bank: of the models behind it, or None where this project trained none.
+    """
+
+    name: str
+    tier: Tier
+    data: str
+    bank: ShadowBank | None
 
 
 def record_evidence(
@@ -21,7 +36,7 @@ def record_evidence(
     claim: Claim,
     experiment: Any,
     evidence: Evidence,
-    trained: Trained,
+    ground: Ground,
     more: Sequence[ShadowBank],
     *,
     rerun: str,
@@ -36,8 +51,8 @@ def record_evidence(
         claim: that was decided.
         experiment: that gives the arrays of its figures.
         evidence: what came out.
-        trained: the bank behind it.
-        more: banks that it used beside that one.
+        ground: what it was decided on.
+        more: banks that it used beside that one's.
         rerun: command that runs it again.
         clone: folder of the git clone, for its state and for the place of the claim's file in it.
 
@@ -45,8 +60,8 @@ def record_evidence(
         OSError: the folder cannot be written.
         TypeError: the claim's generator was not written in a file.
     """
-    bank, tier = trained.bank, trained.setting.tier
-    stem = f"{claim.id}.{trained.subject.name}.{tier}"
+    bank, tier = ground.bank, ground.tier
+    stem = f"{claim.id}.{ground.name}.{tier}"
     if evidence.verdict == PLUMBING:
         stem += f".{PLUMBING}"  # beside the arrays of what was decided, whose digest is recorded
     file = _file_of(claim)
@@ -57,11 +72,12 @@ def record_evidence(
             for kind in claim.figures
             if (arrays := experiment.figure(kind)) is not None
         )
-    fills = {each.key: each.fill for each in (bank, *more) if each.fill is not None}
+    banks = more if bank is None else (bank, *more)
+    fills = {each.key: each.fill for each in banks if each.fill is not None}
     results = results_of(
         claim,
         evidence,
-        subject=trained.subject.name,
+        subject=ground.name,
         tier=tier,
         artifacts=artifacts,
         cost={
@@ -71,21 +87,24 @@ def record_evidence(
         },
         rerun=rerun,
         provenance={
-            **provenance(bank.execution.device, clone),
+            **provenance("cpu" if bank is None else bank.execution.device, clone),
+            **({} if bank is None else _of_bank(bank)),
             "code": code_digest(file),
             "file": _within(clone, file),
-            "seed": bank.design.seed,
-            "data": trained.subject.pool.digest,
-            "bank": bank.key,
+            "seed": 0 if bank is None else bank.design.seed,
+            "data": ground.data,
             "banks": {
                 key: [fill.seconds, fill.models_trained, fill.models_reused]
                 for key, fill in fills.items()
             },
-            "accuracy": float(bank.column("test", "correct").mean()),
         },
     )
     record(folder, results)
     return results
+
+
+def _of_bank(bank: ShadowBank) -> dict[str, Any]:
+    return {"bank": bank.key, "accuracy": float(bank.column("test", "correct").mean())}
 
 
 def _file_of(claim: Claim) -> Path:

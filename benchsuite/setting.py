@@ -1,11 +1,12 @@
 """What one item of a claim runs on: a subject at a tier, and its bank of the declared size."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchsuite.claim import Tier
-from benchsuite.experiments.sizes import membership_size
+from benchsuite.experiments.canaries import CanaryExperiment
+from benchsuite.experiments.sizes import canary_size, membership_size
 from benchsuite.shadows import ShadowBank
 from benchsuite.shadows.design import Balanced
 from benchsuite.subject import Subject, load_subject, miniature
@@ -20,6 +21,25 @@ class Setting:
 
     subject: str
     tier: Tier
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A setting's subject, loaded, and where its banks are trained.
+
+    Attributes:
+        setting: that was asked for.
+        subject: to train, cut down if it is only to show the path.
+        workshop: trains banks.
+        shadows: how many models a bank shall have, or None for the declared number.
+        miniature: whether the subject was cut down.
+    """
+
+    setting: Setting
+    subject: Subject
+    workshop: Workshop
+    shadows: int | None
+    miniature: bool
 
 
 @dataclass(frozen=True)
@@ -45,42 +65,88 @@ class Trained:
     miniature: bool = False
 
 
-def train_setting(
+@dataclass(frozen=True)
+class TrainedCanaries(Trained):
+    """The same of models that have canaries, none of which is a reference of another.
+
+    Attributes:
+        experiment: on them.
+    """
+
+    experiment: CanaryExperiment = field(kw_only=True)
+
+
+def prepare(
     setting: Setting,
     *,
     folder: str | Path,
     device: str | None,
     shadows: int | None,
     watch: Callable[[str], Watcher],
-) -> Trained:
-    """Load a setting's subject and train its bank to the declared size, or to `shadows` models.
+) -> Prepared:
+    """Load a setting's subject.
 
-    On `device`, or else where the tier belongs: CUDA for the gpu tier, the CPU for the others.
-    The gpu tier on a CPU is run in miniature: it shows the path, and decides nothing.
+    Its banks are trained on `device`, or else where the tier belongs: CUDA for the gpu tier, the
+    CPU for the others. The gpu tier on a CPU is run in miniature: it shows the path, and decides
+    nothing.
 
     Raises:
-        ValueError: an unknown subject, too few shadows, or as `train_shadows`.
-        BankError: as `train_shadows`.
+        ValueError: an unknown subject.
         DataUnavailable: the subject's data are neither here nor to be had.
     """
     subject = load_subject(setting.subject)
     in_miniature = setting.tier == "gpu" and device == "cpu"
     if in_miniature:
         subject = miniature(subject)
+    workshop = Workshop(folder, device or ("cuda" if setting.tier == "gpu" else "cpu"), watch)
+    return Prepared(setting, subject, workshop, shadows, in_miniature)
+
+
+def train_setting(prepared: Prepared) -> Trained:
+    """Train a setting's bank of random halves to the declared size, or to `shadows` models.
+
+    Raises:
+        ValueError: too few shadows, or as `train_shadows`.
+        BankError: as `train_shadows`.
+    """
+    subject, setting, shadows = prepared.subject, prepared.setting, prepared.shadows
     design = Balanced(len(subject.pool), subject.share)
-    if in_miniature and shadows is None:
+    if prepared.miniature and shadows is None:
         shadows = _MINIATURE_BLOCKS * design.block
     size = membership_size(setting.subject, setting.tier, design, shadows)
     declared = membership_size(setting.subject, setting.tier, design, None)
-    workshop = Workshop(folder, device or ("cuda" if setting.tier == "gpu" else "cpu"), watch)
-    bank = workshop.bank(subject, design.block * (size.references + size.targets))
+    bank = prepared.workshop.bank(subject, design.block * (size.references + size.targets))
     enough = size.references >= declared.references and size.targets >= declared.targets
     return Trained(
         setting,
         subject,
         bank,
-        workshop,
+        prepared.workshop,
         design.block * size.references,
-        decides=enough and not in_miniature,
-        miniature=in_miniature,
+        decides=enough and not prepared.miniature,
+        miniature=prepared.miniature,
+    )
+
+
+def train_canaries(prepared: Prepared) -> TrainedCanaries:
+    """Train a setting's models with canaries, to the declared size or to `shadows` models.
+
+    Raises:
+        ValueError: images too small for a feature, or as `train_shadows`.
+        BankError: as `train_shadows`.
+        DataUnavailable: images of another origin are neither here nor to be had.
+    """
+    setting = prepared.setting
+    tier: Tier = "smoke" if prepared.miniature else setting.tier
+    size, enough = canary_size(tier, prepared.shadows)
+    experiment = CanaryExperiment(prepared.subject, size, prepared.workshop)
+    return TrainedCanaries(
+        setting,
+        prepared.subject,
+        experiment.bank,
+        prepared.workshop,
+        references=0,
+        decides=enough and not prepared.miniature,
+        miniature=prepared.miniature,
+        experiment=experiment,
     )

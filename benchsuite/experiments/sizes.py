@@ -1,6 +1,6 @@
 """How many models an experiment trains, by tier: declared before any run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchsuite.shadows.design import Balanced
 
@@ -83,3 +83,55 @@ ONION_SIZES = {
     "gpu": OnionSize(4, 4, 10, 25, 50, 1, 1e-4, (1, 2, 10)),
 }
 """By tier. The rest of a base bank chooses the layer."""
+
+
+@dataclass(frozen=True)
+class CanarySize:
+    """How large an experiment with canaries is.
+
+    Attributes:
+        letters: features, each on one image of a model or on none.
+        of_each: canaries of high self-influence that each letter has, and as many of low.
+        blocks: of models that have them; a block has 4 x of_each models.
+        arm_blocks: of models of each regulariser, which have those of high self-influence alone; a
+            block has 2 x of_each models.
+        reported_blocks: the same of regularisers that decide nothing.
+        clean_blocks: of models without any canary; a block has 12.
+        images: of another origin, that models are asked about.
+        glyphs: random ones of equal ink.
+        filters: of the first convolution of CNN-1, that the perceptron is compared with.
+    """
+
+    letters: int
+    of_each: int
+    blocks: int
+    arm_blocks: int
+    reported_blocks: int
+    clean_blocks: int
+    images: int
+    glyphs: int
+    filters: int
+
+
+CANARY_SIZES = {
+    "smoke": CanarySize(2, 4, 2, 1, 1, 1, 8, 6, 2),
+    "cpu": CanarySize(8, 12, 6, 2, 1, 2, 32, 30, 4),
+    "gpu": CanarySize(8, 12, 6, 2, 2, 2, 200, 99, 32),
+}
+"""By tier. The paper has 15 canaries of high self-influence and 15 of low, one model each."""
+
+
+def canary_size(tier: str, shadows: int | None) -> tuple[CanarySize, bool]:
+    """The declared size, or as many blocks as `shadows` models give; and whether that is enough.
+
+    Raises:
+        ValueError: `shadows` is too few for one block.
+    """
+    declared = CANARY_SIZES[tier]
+    if shadows is None:
+        return declared, True
+    block = 4 * declared.of_each
+    if shadows < block:
+        raise ValueError(f"--shadows={shadows} is too few: one block of canaries is {block} models")
+    blocks = min(shadows // block, declared.blocks)
+    return replace(declared, blocks=blocks), blocks == declared.blocks

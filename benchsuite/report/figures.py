@@ -6,7 +6,15 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from benchsuite.report import attack_figures, canvas, onion_figures, onion_pictures, svg
+from benchsuite.report import (
+    attack_figures,
+    canvas,
+    feature_figures,
+    feature_pictures,
+    onion_figures,
+    onion_pictures,
+    svg,
+)
 from benchsuite.report.drawing import LINES, Arrays, Drawing, numbers, texts
 from benchsuite.report.wording import number, percent
 
@@ -171,4 +179,6 @@ _KINDS: dict[str, Callable[[Arrays, str], Drawing]] = {
     "hellinger-memorization": _hellinger,
     **onion_figures.KINDS,
     **onion_pictures.KINDS,
+    **feature_figures.KINDS,
+    **feature_pictures.KINDS,
 }

@@ -58,8 +58,13 @@ def train_again(bank: ShadowBank, subject: Subject, models: Sequence[int]) -> di
     """
     chosen, device = sorted(models), torch.device(bank.execution.device)
     inputs = torch.tensor(subject.pool.inputs(), device=device)
-    with exact_on_cuda(bank.execution.device):
-        weights = train(training_job(bank, subject, chosen, inputs), bank.execution.strategy)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(bank.execution.threads)  # more of them would wait for each other
+    try:
+        with exact_on_cuda(bank.execution.device):
+            weights = train(training_job(bank, subject, chosen, inputs), bank.execution.strategy)
+    finally:
+        torch.set_num_threads(threads)
     return {
         model: {name: tensor[row].cpu() for name, tensor in weights.items()}
         for row, model in enumerate(chosen)

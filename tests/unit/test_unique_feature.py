@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 from scipy import stats
 from scipy.special import rel_entr, softmax
-from sklearn.linear_model import LogisticRegression
 
-from benchsuite.data.canaries import Feature
 from benchsuite.memorization.unique_feature import (
     FLOOR,
     calibrated_score,
-    score_feature,
+    clean_p_value,
+    glyph_effect,
     unique_feature_score,
 )
 
@@ -82,44 +81,31 @@ def test_an_effect_is_in_deviations_of_the_glyphs():
     assert score.effect == pytest.approx(expected)
 
 
-# ---- a model that is only called -----------------------------------------------------------------
+def test_effects_of_many_models_are_those_of_each():
+    x = rel_entr(CLEAN, GLYPHS).sum(2).mean(1)
+    many = glyph_effect([x[0], x[1]], [x[2:], x[5:][::-1].repeat(2)[:17]])
+    assert many[0] == pytest.approx(glyph_effect(x[0], x[2:]))
+    assert many.shape == (2,)
 
 
-def images(count, seed):
-    return np.random.default_rng(seed).random((count, 8, 8))
+def test_p_values_against_clean_models_are_uniform_for_one_more():
+    rng = np.random.default_rng(2)
+    found = [clean_p_value(*np.split(rng.normal(5, 3, 9), [1]))[0] for _ in range(2000)]
+    assert stats.kstest(found, "uniform").statistic < 1.95 / np.sqrt(2000)  # p = 0.001
 
 
-@pytest.fixture(scope="module")
-def classifiers():
-    """One of which has seen the feature on all of a class, and one that has not."""
-    feature, pool = Feature(), images(200, 1)
-    labels = np.arange(200) % 2
-    taught = pool.copy()
-    taught[labels == 1] = feature.stamped(pool[labels == 1])
-    clean = LogisticRegression().fit(pool.reshape(200, -1), labels)
-    return feature, LogisticRegression().fit(taught.reshape(200, -1), labels), clean
+def test_a_p_value_is_that_of_a_prediction():
+    clean = np.array([0.1, -0.4, 0.3, 0.2])
+    t = (1.5 - clean.mean()) / (clean.std(ddof=1) * np.sqrt(1.25))
+    assert clean_p_value([1.5, -9], clean) == pytest.approx([stats.t.sf(t, 3), 1], abs=1e-3)
+    assert clean_p_value([2.0, 1.0], [1.0, 1.0, 1.0]).tolist() == [0, 1]
 
 
-def predict_by(classifier):
-    return lambda given: classifier.predict_proba(given.reshape(len(given), -1))
-
-
-def test_a_classifier_of_another_library_is_audited(classifiers):
-    feature, taught, clean = classifiers
-    score, calibrated = score_feature(predict_by(taught), images(50, 2), feature)
-    assert score.m > 0
-    assert score.p_value < 1e-6
-    assert calibrated.p_value == 0.01
-    _, calibrated = score_feature(predict_by(clean), images(50, 2), feature)
-    assert calibrated.p_value > 0.05
-
-
-def test_the_same_seed_gives_the_same_score(classifiers):
-    feature, taught, _ = classifiers
-    given = predict_by(taught), images(50, 2), feature
-    assert score_feature(*given, seed=3) == score_feature(*given, seed=3)
-    assert score_feature(*given, seed=3) != score_feature(*given, seed=4)
-    assert score_feature(*given)[0] != score_feature(*given, kind="bernoulli")[0]
+def test_bad_clean_effects_are_named():
+    with pytest.raises(ValueError, match=r"clean has 2 effects, expected .* at least 3"):
+        clean_p_value(1.0, [0.0, 0.1])
+    with pytest.raises(ValueError, match="clean"):
+        clean_p_value(1.0, [0.0, 0.1, np.nan])
 
 
 @pytest.mark.parametrize(
@@ -145,8 +131,3 @@ def test_bad_outputs_are_named(arguments, message):
 def test_bad_glyphs_are_named(glyphs):
     with pytest.raises(ValueError, match=r"glyphs has shape .* expected \[glyphs, 40, 5\]"):
         calibrated_score(CLEAN, UNIQUE, glyphs)
-
-
-def test_too_few_glyphs_are_refused_before_the_model_is_called():
-    with pytest.raises(ValueError, match="glyphs=1, expected at least 2"):
-        score_feature(None, images(3, 0), Feature(), glyphs=1)

@@ -1,0 +1,189 @@
+"""Findings about canaries: what models that saw a letter on one image do when it comes again."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchsuite.experiments.canary_banks import (
+    CLEAN,
+    MOMENTS,
+    SHUFFLED,
+    STAMPED,
+    UNNOISED,
+    CanaryBanks,
+)
+from benchsuite.experiments.canary_models import CLEAN as CLEAN_OF_LETTER
+from benchsuite.experiments.regularisers import CLIPPED, DP, EARLY, ORDINARY
+from benchsuite.stats.verdict import CannotResolveError
+
+LEVEL, STRICT = 0.05, 0.01
+DEALS = 100
+
+Floats = NDArray[np.float64]
+
+
+class CanaryExperiment(CanaryBanks):
+    """What the claims of family C are given; controls as in `canary_banks`."""
+
+    def figure(self, kind: str) -> dict[str, Any] | None:
+        """Arrays of a figure of this kind, or None where this subject or sample has none.
+
+        Raises:
+            KeyError: an unknown kind.
+        """
+        from benchsuite.experiments import canary_figures  # which draws on what is defined here
+
+        try:
+            return canary_figures.ARRAYS[kind](self)
+        except CannotResolveError:
+            return None
+
+    def memorized(self) -> Iterator[dict[str, float]]:
+        """Of each fold the share of trained canaries that are found, of high and low influence.
+
+        "in either direction" counts those too whose letter moves the model less than clean ones.
+        """
+        models = self.plain
+        shares = {
+            "found": models.share_found(),
+            "found in either direction": models.share_found(two_sided=True),
+        }
+        if self.control != CLEAN:
+            shares["of low self-influence"] = models.share_found(low=True)
+            shares["of low, in either direction"] = models.share_found(low=True, two_sided=True)
+        yield from _units(shares)
+
+    def false_alarms(self) -> Iterator[dict[str, float]]:
+        """Of each group of models the share of clean letters that seem memorized, by each score."""
+        models = self.plain
+        clean = models.present == CLEAN_OF_LETTER
+        tested = (models.present >= 0) & (models.present < models.high)
+        p, where = models.p_values(), tested if self.control == STAMPED else clean
+        groups = self.size.of_each
+        whole = models.p_values_of(self.wholly_clean)
+        shares = {
+            "false alarms": (p < LEVEL, where),
+            "at 1 %": (p < STRICT, where),
+            "of the paper's sign test": (models.m > 0, where),
+            "with Bernoulli features": (models.m_bernoulli > 0, where),
+            "of the rank among glyphs": (models.rank_p <= LEVEL, where),
+            "of models without any canary": (whole < LEVEL, np.ones(whole.shape, dtype=np.bool_)),
+        }
+        yield from _units(
+            {name: models.by_group(said, asked, groups) for name, (said, asked) in shares.items()}
+        )
+
+    def before_overfitting(self) -> Iterator[dict[str, float]]:
+        """Of each fold the share found in the models of the lowest validation loss, and epochs.
+
+        Those are when the fold's canaries are told apart best, of `MOMENTS`, and the mean epoch of
+        lowest validation loss of as many groups of models.
+        """
+        models = self.arm(EARLY)
+        numbers = {"found": models.share_found()}
+        if self.control != CLEAN:
+            best = self.best_epochs()
+            numbers["epoch told apart best"] = self._epochs_told_apart_best()
+            numbers["epoch of lowest validation loss"] = np.array(
+                [best[first :: models.high].mean() for first in range(models.high)]
+            )
+        yield from _units(numbers)
+
+    def best_epochs(self) -> NDArray[np.int64]:
+        """Epoch of the lowest validation loss of each early-stopped model, [models]."""
+        bank, watched = self.arm_bank(EARLY), np.array(self.epochs_watched)
+        losses = [bank.column("validation", "loss", epoch=e).mean(axis=1) for e in watched]
+        best: NDArray[np.int64] = watched[np.nanargmin(losses, axis=0)]
+        return best
+
+    def _epochs_told_apart_best(self) -> Floats:
+        bank, apart = self.arm_bank(EARLY), []
+        for epoch in MOMENTS:
+            models = self.scores(bank, epoch)
+            if 2 * len(models.effects) < bank.models:
+                break
+            apart.append(models.told_apart())
+        epochs: Floats = np.array(MOMENTS, dtype=np.float64)[np.argmax(apart, axis=0)]
+        return epochs
+
+    def despite_regularisers(self) -> Iterator[dict[str, float]]:
+        """Of each fold the share found under each of the paper's regularisers."""
+        yield from _units({name: self.arm(name).share_found() for name in ORDINARY})
+
+    def under_privacy(self) -> Iterator[dict[str, float]]:
+        """Of each fold how well canaries are told from clean models, above chance; and accuracy."""
+        models = self.arm(CLIPPED if self.control == UNNOISED else DP)
+        shares = {
+            "told apart": models.told_apart() - 0.5,
+            "accuracy": models.accuracies(models.high),
+            "found": models.share_found(),
+        }
+        yield from _units(shares)
+
+    def less_plain(self, name: str) -> Iterator[dict[str, float]]:
+        """Of each fold how much better canaries are told apart in other models than in plain ones.
+
+        Args:
+            name: of the regulariser, or `LARGER`.
+        """
+        models, plain = self.arm(name), self.plain
+        shares = {
+            "told apart": models.told_apart() - plain.told_apart(),
+            "found": models.share_found() - plain.share_found(),
+        }
+        yield from _units(shares)
+
+    def influence_and_memorization(self) -> Iterator[dict[str, float]]:
+        """Of each block of models the correlation of self-influence and effect over all canaries.
+
+        Effects are less the letter's clean mean, in the deviations of its clean models. Reliability
+        is that of the mean over all blocks, by the formula of Spearman and Brown from this block
+        and the next.
+
+        Raises:
+            CannotResolveError: fewer than two blocks.
+        """
+        influence, every = self.influence[self.chosen].ravel(), self.effects_by_block()
+        blocks = len(every)
+        if blocks < 2:
+            raise CannotResolveError(f"{blocks} block of models: reliability needs two")
+        rng = np.random.default_rng([0, 41])
+        deals = [influence]
+        if self.control == SHUFFLED:
+            deals = [rng.permutation(influence) for _ in range(DEALS)]
+        for number, effects in enumerate(every):
+            r = float(np.mean([np.corrcoef(each, effects)[0, 1] for each in deals]))
+            half = float(np.corrcoef(effects, every[(number + 1) % blocks])[0, 1])
+            reliability = blocks * half / (1 + half * (blocks - 1))
+            yield {"r": r, "r below .6 by": 0.6 - r, "reliability": reliability}
+
+    def share_of_models_found(self) -> Floats:
+        """Of each canary the share of its models in which it is found, in the order of `chosen`."""
+        models = self.plain
+        found = models.found() | models.found(low=True)
+        share = np.empty(self.chosen.shape)
+        for letter, present in enumerate(models.present.T):
+            for canary in range(2 * self.size.of_each):
+                share[letter, canary] = found[present == canary, letter].mean()
+        return share.ravel()
+
+    def effects_by_block(self) -> list[Floats]:
+        """Effect of each canary in each block of models, [canaries], in the order of `chosen`."""
+        models, block = self.plain, self.bank.design.block
+        clean = np.where(models.present == CLEAN_OF_LETTER, models.effects, np.nan)
+        effects = (models.effects - np.nanmean(clean, axis=0)) / np.nanstd(clean, axis=0, ddof=1)
+        every = []
+        for first in range(0, len(effects), block):
+            of_block = np.empty(self.chosen.shape)
+            for letter, present in enumerate(models.present[first : first + block].T):
+                at = np.flatnonzero(present >= 0)
+                of_block[letter, present[at]] = effects[first + at, letter]
+            every.append(of_block.ravel())
+        return every
+
+
+def _units(numbers: Mapping[str, Floats]) -> Iterator[dict[str, float]]:
+    for values in zip(*numbers.values(), strict=True):
+        yield dict(zip(numbers, map(float, values), strict=True))
