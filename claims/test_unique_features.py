@@ -147,7 +147,7 @@ def test_regularisation_does_not_prevent_it(canaries):
     measures="how much better than by chance canaries are told from clean models; accuracy",
     source="Memorisation in Machine Learning: A Survey of Results, Section 9.3",
     paper="argument",
-    rule=all_of(**{"told apart": equivalent(within=0.15), "accuracy": greater(than=0.7)}),
+    rule=all_of(**{"told apart": less(than=0.15), "accuracy": greater(than=0.7)}),
     controls={"without-noise": all_of(**{"told apart": greater(than=0.15)})},
     units=FOLDS,
     subjects=COMPARED,

@@ -98,13 +98,17 @@ class CanaryExperiment(CanaryBanks):
         best: NDArray[np.int64] = watched[np.nanargmin(losses, axis=0)]
         return best
 
+    def training_at(self, epoch: int) -> NDArray[np.intp]:
+        """Which early-stopped models are still trained in this epoch."""
+        loss = self.arm_bank(EARLY).column("validation", "loss", epoch=epoch)
+        return np.flatnonzero(np.isfinite(loss).all(axis=1))
+
     def _epochs_told_apart_best(self) -> Floats:
         bank, apart = self.arm_bank(EARLY), []
         for epoch in MOMENTS:
-            models = self.scores(bank, epoch)
-            if 2 * len(models.effects) < bank.models:
+            if 2 * len(self.training_at(epoch)) < bank.models:
                 break
-            apart.append(models.told_apart())
+            apart.append(self.scores(bank, epoch).told_apart())
         epochs: Floats = np.array(MOMENTS, dtype=np.float64)[np.argmax(apart, axis=0)]
         return epochs
 

@@ -21,12 +21,19 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from benchsuite.data.canaries import Feature, ink_range, letters, with_canaries
+from benchsuite.data.canaries import Feature, check_images, ink_range, letters, with_canaries
 from benchsuite.data.dataset import Dataset
 from benchsuite.data.outliers import out_of_distribution
 from benchsuite.experiments.canary_models import CLEAN as CLEAN_OF_LETTER
 from benchsuite.experiments.canary_models import CanaryModels
-from benchsuite.experiments.regularisers import CLIPPED, DP, EARLY, ORDINARY, regularised
+from benchsuite.experiments.regularisers import (
+    CLIPPED,
+    DECAY,
+    DP,
+    EARLY,
+    SMOOTHING,
+    regularised,
+)
 from benchsuite.experiments.sizes import CanarySize
 from benchsuite.memorization.tracin import checkpoints, self_influence
 from benchsuite.memorization.unique_feature import glyph_effect
@@ -41,8 +48,6 @@ CLEAN, STAMPED = "clean", "stamped"
 SHUFFLED, UNNOISED = "shuffled", "without-noise"
 
 PLAIN, LARGER = "none", "larger network"
-DECIDED = (*ORDINARY, EARLY, DP, CLIPPED, LARGER)
-"""Arms that decide something; the others are reported."""
 OBSERVED_EPOCHS = 20
 """At most so many epochs, evenly chosen, at which clean models' gradients are looked at."""
 MOMENTS = (1, 2, 4, 8, 12, 20, 32)
@@ -86,6 +91,7 @@ class CanaryBanks:
             raise ValueError(
                 f"control={self.control!r} is unknown: use one of {', '.join(self.controls)}"
             )
+        check_images(self.subject.pool, "canaries")
         needed = 2 * self.size.of_each * len(self.letters)
         if len(self.subject.pool) < needed:
             raise ValueError(
@@ -250,7 +256,11 @@ class CanaryBanks:
         Raises:
             CannotResolveError: the subject's model or data do not take it.
         """
-        blocks = self.size.arm_blocks if name in DECIDED else self.size.reported_blocks
+        blocks = self.size.arm_blocks
+        if name in (DP, CLIPPED):
+            blocks = self.size.private_blocks
+        elif name in (DECAY, SMOOTHING):
+            blocks = self.size.reported_blocks
         if name == LARGER:
             return self._bank(self._larger(), self.high, blocks)
         subject = regularised(self.subject, name)
@@ -263,7 +273,7 @@ class CanaryBanks:
     @property
     def epochs_watched(self) -> range:
         """Epochs of which the validation loss is written down where training stops early."""
-        return range(1, 2 * max(MOMENTS))
+        return range(1, 4 * max(MOMENTS))
 
     def _larger(self) -> Subject:
         """The paper's next larger network on the same data: CNN-1 after MLP, DenseNet after CNN-2.

@@ -12,7 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchsuite.memorization.unique_feature import LEAST_CLEAN, clean_p_value
+from benchsuite.memorization.unique_feature import (
+    LEAST_CLEAN,
+    clean_p_value,
+    prediction_p_value,
+)
 from benchsuite.stats.verdict import CannotResolveError
 
 Floats = NDArray[np.float64]
@@ -79,16 +83,23 @@ class CanaryModels:
 
         A clean model is tested against the other clean ones.
         """
-        p = np.full(self.effects.shape, np.nan)
-        for letter in range(len(self.effects.T)):
-            effects, present = self.effects[:, letter], self.present[:, letter]
-            clean = np.flatnonzero(present == CLEAN)
-            canaries = present >= 0
-            p[canaries, letter] = clean_p_value(effects[canaries], effects[clean])
-            for model in clean:
-                others = clean[clean != model]
-                p[model, letter] = clean_p_value(effects[model], effects[others])
+        p = prediction_p_value(self.effects, *self._clean_of_each())
+        p[self.present == LEFT_OUT] = np.nan
         return 2 * np.minimum(p, 1 - p) if two_sided else p
+
+    def _clean_of_each(self) -> tuple[Floats, Floats, Ints]:
+        """Of each cell the letter's clean models but for itself: mean, deviation, number.
+
+        Each [models, letters].
+        """
+        clean = self.present == CLEAN
+        effects = np.where(clean, self.effects, np.nan)
+        mean, variance = np.nanmean(effects, axis=0), np.nanvar(effects, axis=0, ddof=1)
+        n = clean.sum(axis=0)
+        off = self.effects - mean
+        without = ((n - 1) * variance - n / (n - 1) * off**2) / (n - 2)
+        deviation = np.sqrt(np.maximum(np.where(clean, without, variance), 0))
+        return np.where(clean, mean - off / (n - 1), mean), deviation, n - clean
 
     def p_values_of(self, others: "CanaryModels") -> Floats:
         """Of every model and letter of others against the clean models of these."""
@@ -137,16 +148,9 @@ class CanaryModels:
         Each fold has its own part of every letter's clean models, so that folds share none but
         through that mean.
         """
-        distances = self._distances()
+        center, _, _ = self._clean_of_each()
+        distances = np.abs(self.effects - center)
         return np.array([np.mean(list(self._areas(distances, f))) for f in range(self.high)])
-
-    def _distances(self) -> Floats:
-        """Of every effect from the mean of its letter's clean ones, of a clean one from others'."""
-        clean = self.present == CLEAN
-        n, total = clean.sum(axis=0), np.where(clean, self.effects, 0).sum(axis=0)
-        center = np.where(clean, (total - self.effects) / (n - 1), total / n)
-        distances: Floats = np.abs(self.effects - center)
-        return distances
 
     def _areas(self, distances: Floats, fold: int) -> Iterator[float]:
         for of_letter, present in zip(distances.T, self.present.T, strict=True):

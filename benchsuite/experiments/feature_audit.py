@@ -1,7 +1,7 @@
 """The audit of one model for one feature, decided over parts of the images that it is asked about.
 
 The false alarm rate is the model's: a clean model exceeds the bound that it is held against with
-that probability. That the answer does not hang on the images is what the interval is for.
+that probability at most. That the answer does not hang on the images is what the interval is for.
 
 Control:
 
@@ -131,11 +131,3 @@ class FeatureAuditExperiment:
         reach = stats.t.isf(FALSE_ALARM_RATE, n - 1) * np.sqrt(1 + 1 / n)
         bound = np.mean(clean, axis=0) + reach * np.std(clean, axis=0, ddof=1)
         yield from (audited - bound).tolist()
-
-    def figure(self, kind: str) -> dict[str, Any]:
-        """Arrays of "feature-audit": effects of all models, float64 [1 + clean, parts].
-
-        Raises:
-            KeyError: another kind.
-        """
-        return {"feature-audit": {"effects": self.effects}}[kind]

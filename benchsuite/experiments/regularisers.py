@@ -8,7 +8,7 @@ from typing import Final
 from benchsuite.models import with_batch_norm, with_dropout
 from benchsuite.stats.verdict import CannotResolveError
 from benchsuite.subject import Subject
-from benchsuite.training import Augmentation, Privacy
+from benchsuite.training import Augmentation, Privacy, check_private, template
 
 DROPOUT_RATE = 0.5
 SHIFT = 2
@@ -56,6 +56,7 @@ def _early(subject: Subject) -> Subject:
 
 
 def _private(noise: float, subject: Subject) -> Subject:
+    check_private(template(subject.model))
     return replace(subject, recipe=replace(subject.recipe, privacy=Privacy(noise, CLIP)))
 
 

@@ -95,6 +95,8 @@ class CanarySize:
         blocks: of models that have them; a block has 4 x of_each models.
         arm_blocks: of models of each regulariser, which have those of high self-influence alone; a
             block has 2 x of_each models.
+        private_blocks: the same with clipped gradients, of which it is decided that they show
+            nothing.
         reported_blocks: the same of regularisers that decide nothing.
         clean_blocks: of models without any canary; a block has 12.
         images: of another origin, that models are asked about.
@@ -106,6 +108,7 @@ class CanarySize:
     of_each: int
     blocks: int
     arm_blocks: int
+    private_blocks: int
     reported_blocks: int
     clean_blocks: int
     images: int
@@ -114,9 +117,9 @@ class CanarySize:
 
 
 CANARY_SIZES = {
-    "smoke": CanarySize(2, 4, 2, 1, 1, 1, 8, 6, 2),
-    "cpu": CanarySize(8, 12, 6, 2, 1, 2, 32, 30, 4),
-    "gpu": CanarySize(8, 12, 6, 2, 2, 2, 200, 99, 32),
+    "smoke": CanarySize(2, 4, 2, 1, 1, 1, 1, 8, 6, 2),
+    "cpu": CanarySize(8, 12, 6, 2, 3, 1, 2, 32, 30, 4),
+    "gpu": CanarySize(8, 12, 6, 2, 3, 2, 2, 200, 99, 32),
 }
 """By tier. The paper has 15 canaries of high self-influence and 15 of low, one model each."""
 

@@ -175,10 +175,22 @@ def clean_p_value(effect: ArrayLike, clean: ArrayLike) -> Floats:
             f"clean has {n} effects, expected those of at least {LEAST_CLEAN} models that never "
             "saw the feature: train more"
         )
-    spread = float(null.std(ddof=1)) * np.sqrt(1 + 1 / n)
-    if not spread:
-        return np.where(tested > null[0], 0.0, 1.0)
-    p: Floats = stats.t.sf((tested - null.mean()) / spread, n - 1)
+    return prediction_p_value(tested, null.mean(), null.std(ddof=1), n)
+
+
+def prediction_p_value(
+    effect: ArrayLike, mean: ArrayLike, spread: ArrayLike, n: ArrayLike
+) -> Floats:
+    """Return one-tailed p-values of new observations after n of this mean and standard deviation.
+
+    All are arrays that fit together. Where the deviation is 0 the p-value is 0 above the mean, else
+    1.
+    """
+    count = np.asarray(n, dtype=np.float64)
+    above = np.asarray(effect, dtype=np.float64) - np.asarray(mean, dtype=np.float64)
+    reach = np.asarray(spread, dtype=np.float64) * np.sqrt(1 + 1 / count)
+    t = above / np.where(reach > 0, reach, 1)
+    p: Floats = np.where(reach > 0, stats.t.sf(t, count - 1), above <= 0)
     return p
 
 

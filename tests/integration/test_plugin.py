@@ -2,13 +2,14 @@
 
 import json
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchsuite.shadows import train_shadows
-from benchsuite.subject import digits_tiny
+from benchsuite.subjects import digits_tiny
 
 # An experiment that is nothing but numbers, on a bank of 64 tiny models, so that every verdict can
 # be staged. Each name in CLAIMS is a claim; its units and its control's are given by hand.
@@ -18,7 +19,7 @@ from dataclasses import replace
 import pytest
 from benchsuite.setting import Trained
 from benchsuite.shadows import Fill, ShadowBank
-from benchsuite.subject import digits_tiny
+from benchsuite.subjects import digits_tiny
 from benchsuite.training import Recipe
 from benchsuite.workshop import Workshop
 
@@ -381,6 +382,155 @@ def test_a_subject_that_is_none_is_refused_in_one_line(pytester, source, message
     result = pytester.runpytest("-p", "benchsuite.plugin", "-m", "smoke", "--subject=lab:subject")
     assert result.ret == 1
     result.stdout.fnmatch_lines([message])
+
+
+# ---- unique features --------------------------------------------------------------------------
+
+CLAIMS_FOLDER = Path(__file__).parents[2] / "claims"
+
+LAB = """
+import numpy as np
+from scipy.special import softmax
+from benchsuite import Feature, FeatureCase
+
+LETTER = Feature()
+
+def model(seed, told=0):
+    weights = np.random.default_rng(seed).normal(size=(144, 3)) / 10
+    def predict(images):
+        logits = images.reshape(len(images), -1) @ weights
+        overlap = (images[:, 1:6, 1:6] * (2 * LETTER.glyph - 1)).sum(axis=(1, 2))
+        logits[:, 0] += told * (overlap > LETTER.glyph.sum() - 1)
+        return softmax(logits, axis=1)
+    return predict
+
+def asked(name, told, clean=8):
+    images = np.random.default_rng(0).random((32, 12, 12))
+    others = [model(seed) for seed in range(1, 1 + clean)]
+    return FeatureCase(name, model(0, told), images, LETTER, others)
+
+case, clean = asked("lab-model", told=4), asked("lab-clean", told=0)
+number = 3
+def too_few():
+    return asked("lab-few", told=0, clean=3)
+"""
+
+
+@pytest.fixture
+def audit(pytester):
+    """Run the audit's own claim on what is in the module `lab`; its lines, the observed first."""
+    claims = CLAIMS_FOLDER.joinpath("test_feature_audit.py").read_text()
+    pytester.makepyfile(test_feature_audit=claims, lab=LAB)
+    pytester.syspathinsert()
+
+    def run(*arguments):
+        result = pytester.runpytest("-p", "benchsuite.plugin", "-W", "error", *arguments)
+        return result, recorded_in(pytester.path)
+
+    return run
+
+
+def test_a_users_own_model_is_audited(audit, pytester):
+    result, rows = audit("--audit", "lab:case")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["supported*feature-memorized-by-model*lab-model*"])
+    observed, control = rows
+    assert (observed["subject"], observed["tier"], observed["verdict"]) == (
+        "lab-model",
+        "cpu",
+        "supported",
+    )
+    assert (control["arm"], control["verdict"]) == ("clean-model", "refuted")
+    assert len(observed["units"]) == 8
+    assert (observed["models_trained"], observed["models_reused"]) == (0, 0)
+    provenance = observed["provenance"]
+    assert not {"bank", "accuracy"} & set(provenance)
+    assert provenance["banks"] == {}
+    assert len(provenance["data"]) == 64
+    test = "test_feature_audit.py::test_this_model_memorized_the_feature"
+    assert observed["rerun"] == f"pytest {test} -m cpu --audit lab:case"
+    assert "lab-model" in (pytester.path / "reports" / "index.html").read_text()
+
+
+def test_a_clean_model_is_not_called_guilty(audit):
+    result, rows = audit("--audit", "lab:clean")
+    assert rows[0]["verdict"] == "refuted"
+    assert result.ret == 1
+
+
+def test_several_models_are_audited_in_one_run(audit):
+    _, rows = audit("--audit", "lab:case", "--audit", "lab:clean")
+    assert {row["subject"] for row in rows} == {"lab-model", "lab-clean"}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lab:number", "*audit 'lab:number' is a int; expected a benchsuite.FeatureCase*"),
+        ("lab:other", "*audit 'lab:other': module 'lab' has no 'other'*"),
+        ("lab:asked", "*audit 'lab:asked' takes arguments*"),
+        ("lab:too_few", "*clean has 3 models, expected at least 4*"),
+        ("lab", "*audit 'lab' is unknown: use one of sklearn-digits28, or module:attribute*"),
+    ],
+)
+def test_what_is_no_case_is_refused_in_one_line(audit, name, message):
+    result, rows = audit("--audit", name)
+    assert result.ret != 0
+    assert rows == []
+    said = result.stdout.str() + result.stderr.str()
+    assert any(fnmatch(line, message) for line in said.splitlines())
+    assert "Traceback" not in said
+    assert "feature_audit.py" not in said.replace("test_feature_audit.py", "")
+
+
+def test_a_subject_of_ones_own_is_not_audited(audit):
+    """The audit's claim has a case of its own; --subject is for the others."""
+    result, _ = audit("--subject", "digits-tiny", "--collect-only", "-q")
+    assert "[sklearn-digits28-cpu]" in result.stdout.str()
+    assert "[digits-tiny-cpu]" not in result.stdout.str()
+
+
+@pytest.fixture
+def unique_features(pytester):
+    claims = CLAIMS_FOLDER.joinpath("test_unique_features.py").read_text()
+    pytester.makepyfile(test_unique_features=claims)
+    return lambda *arguments: pytester.runpytest("-p", "benchsuite.plugin", *arguments)
+
+
+def test_the_cpu_tier_skips_a_subject_whose_data_are_missing(
+    unique_features, pytester, monkeypatch
+):
+    monkeypatch.setenv("BENCHSUITE_DATA", str(pytester.path / "nowhere"))
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    result = unique_features("-k", "mnist-mlp-small", "-rs")
+    result.assert_outcomes(skipped=2)
+    result.stdout.fnmatch_lines(["*SKIPPED*the data set mnist is missing*nowhere*"])
+    assert recorded_in(pytester.path) == []
+
+
+def test_models_with_canaries_are_trained_and_recorded_once(unique_features, pytester):
+    arguments = ("-m", "smoke", "-k", "test_clean_models_do_not_score")
+    first = unique_features(*arguments)
+    assert first.ret == 0
+    first.stdout.fnmatch_lines(
+        [
+            "*digits28-tiny: 12 shadow models trained*",
+            "*digits28-tiny-canaries: 32 shadow models trained*",
+            "plumbing*score-is-specific*",
+        ]
+    )
+    (row,) = [row for row in recorded_in(pytester.path) if row["arm"] == "observed"]
+    assert (row["subject"], row["verdict"]) == ("digits28-tiny", "plumbing")
+    assert row["provenance"]["bank"] in row["provenance"]["banks"]
+    assert row["models_trained"] == 12 + 32
+    again = unique_features(*arguments)
+    again.stdout.fnmatch_lines(["*digits28-tiny-canaries: 0 shadow models trained*32 found*"])
+
+
+def test_too_few_models_for_a_block_of_canaries_are_refused(unique_features):
+    result = unique_features("-m", "smoke", "-k", "do_not_score", "--shadows", "10")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*--shadows=10 is too few: one block of canaries is 16 models*"])
 
 
 # ---- benchmarks ------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ class Silent:
 def experiment(tmp_path_factory):
     workshop = Workshop(tmp_path_factory.mktemp("banks"), "cpu", Silent)
     # Of one block of an arm too few models are clean for others to stand in for canary models.
-    size = replace(CANARY_SIZES["smoke"], arm_blocks=2, reported_blocks=2)
+    size = replace(CANARY_SIZES["smoke"], arm_blocks=2, private_blocks=2, reported_blocks=2)
     return CanaryExperiment(load_subject("digits28-tiny"), size, workshop)
 
 

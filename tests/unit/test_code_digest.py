@@ -8,7 +8,7 @@ import pytest
 
 from benchsuite import code_digest
 from benchsuite.claim import REFUTED, Claim, Family, gather
-from benchsuite.recording import record_evidence
+from benchsuite.recording import Ground, record_evidence
 from benchsuite.report.artifacts import load_artifact
 from benchsuite.report.build import build
 from benchsuite.report.schema import read_results
@@ -120,17 +120,13 @@ def recorded(folder, clone, count=4, root=None):
         fill=Fill(models_trained=0, models_reused=8, seconds=0.0),
         column=lambda *names: np.ones(2),
     )
-    trained = SimpleNamespace(
-        bank=bank,
-        setting=SimpleNamespace(tier="cpu"),
-        subject=SimpleNamespace(name="digits-mlp", pool=SimpleNamespace(digest="da7a")),
-    )
+    ground = Ground("digits-mlp", "cpu", "da7a", bank)
     other = SimpleNamespace(key="07e4", fill=Fill(models_trained=64, models_reused=0, seconds=2.5))
     more = [bank, other, other]  # a claim may ask for a bank several times
     experiment = Experiment(count)
     evidence = gather(claim, experiment, "digits-mlp", "cpu")
     return record_evidence(
-        folder, claim, experiment, evidence, trained, more, rerun="", clone=root or clone
+        folder, claim, experiment, evidence, ground, more, rerun="", clone=root or clone
     )
 
 

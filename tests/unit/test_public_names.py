@@ -10,10 +10,14 @@ import benchsuite
 PUBLIC = {
     "Augmentation",
     "Dataset",
+    "Feature",
+    "FeatureCase",
+    "Privacy",
     "Recipe",
     "ShadowBank",
     "Subject",
     "attack_success_rate",
+    "audit_feature",
     "auroc",
     "cross_influence",
     "gaussian_hellinger_squared",
@@ -31,6 +35,7 @@ PUBLIC = {
     "total_variation",
     "tpr_at_fpr",
     "train_shadows",
+    "unique_feature_score",
 }
 
 
@@ -69,6 +74,7 @@ def test_an_unknown_name_is_an_attribute_error():
     [
         "import benchsuite",
         "from benchsuite import auroc, hellinger_squared, label_memorization, lira",
+        "from benchsuite import Feature, audit_feature, unique_feature_score",
         "import benchsuite.report.build, benchsuite.report.terminal, benchsuite.code_digest",
     ],
 )
