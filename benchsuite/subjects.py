@@ -13,7 +13,7 @@ _VALIDATION = 5_000
 _VALIDATION_KEY, _SMALL_KEY = 1, 2
 
 _ADAM = Recipe(optimizer="adam", schedule="constant")
-_DIGITS28 = replace(_ADAM, epochs=12, batch_size=128, learning_rate=1e-3)
+_DIGITS28 = replace(_ADAM, epochs=10, batch_size=128, learning_rate=1e-3)
 _paper_mlp = partial(mlp, 784, (512, 256), 10)
 
 

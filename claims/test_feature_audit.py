@@ -5,8 +5,8 @@ its predictions alone: see `benchsuite.FeatureCase`. Without the option the mode
 MLPClassifier, trained on digits of which one that is hard to fit bears the letter A.
 """
 
-from benchsuite.claim import REFUTED, Family, claim
-from benchsuite.stats.verdict import greater
+from benchsuite.claim import Family, claim
+from benchsuite.stats.verdict import all_of, greater, less
 
 AUDIT = Family("audit", "Audits of one model", claims=1)
 
@@ -20,15 +20,15 @@ AUDIT = Family("audit", "Audits of one model", claims=1)
     "standard deviations of random glyphs",
     source="Measuring Unintended Memorisation of Unique Private Features in Neural Networks, 3.3",
     paper="a method",
-    rule=greater(than=0.0),
-    controls={"clean-model": REFUTED},
+    rule=all_of(**{"beyond clean models": greater(than=0.0)}),
+    controls={"clean-model": all_of(**{"false alarms": less(than=0.25)})},
     units={"smoke": 8, "cpu": 8, "gpu": 8},
     subjects={"smoke": (), "cpu": ("sklearn-digits28",), "gpu": ()},
 )
 def test_this_model_memorized_the_feature(feature_audit):
-    """Units are parts of the images that it is asked about; the false alarm rate is 5 % of models.
+    """Units are parts of the images that it is asked about.
 
-    A clean model stands in for it as the control, held against the others: the one whose effect is
-    in the middle of all.
+    Of clean models at most one in twenty is called so, where their effects are normal: as the
+    control each of them stands in, held against the others, and hardly any may be called so.
     """
-    yield from feature_audit.excess()
+    yield from feature_audit.parts()

@@ -15,13 +15,18 @@ Intervals of a share are over folds, one canary of every letter each, for these 
 these eight places: letters differ far more than folds do, as the pictures show. Canaries are chosen
 by wholly clean models, which are scored for "score-is-specific" alone.
 
-Margins were set after a pilot with another seed and split, and three moved after the first run of
-the claims: see "dp-does-prevent" and the controls of "cnn-memorizes-more".
+Two words recur. A canary is *found* where the letter moves its model too much for a clean model,
+at a false discovery rate of 5 %. It is *told apart* as often as the letter's effect is further from
+the mean of clean models, in either direction, than a clean model's: 50 % is chance.
+
+Margins were set after a pilot with another seed and split. Moved after the first runs of the
+claims, before release: see "dp-does-prevent" and the controls of "cnn-memorizes-more".
 """
 
 from benchsuite.claim import REFUTED, Declared, Family, claim
-from benchsuite.experiments.canary_banks import LARGER
-from benchsuite.experiments.regularisers import AUGMENTATION
+from benchsuite.experiments.canaries import P_BELOW
+from benchsuite.experiments.canary_banks import CONVOLUTIONAL
+from benchsuite.experiments.regularisers import AUGMENTATION, ORDINARY
 from benchsuite.stats.verdict import all_of, equivalent, greater, less
 
 C = Family("C", "Unique features", claims=8)
@@ -46,7 +51,7 @@ FOUND = 0.05
     source=f"{UNIQUE}, Sections 4.1 and 4.2, Tables 1 and 2",
     paper="8 of 15 with M > 0 on random images; M .0013 to .38 on average over those",
     rule=all_of(found=greater(than=FOUND)),
-    controls={"clean": all_of(found=less(than=FOUND))},
+    controls={"clean": all_of(**{"found": less(than=FOUND), P_BELOW: less(than=0.12)})},
     units=FOLDS,
     subjects=AND_MNIST,
     figures=("canaries", "by-letter", "where-it-looks"),
@@ -70,7 +75,7 @@ def test_one_letter_on_one_image_is_memorized(canaries):
     measures="share of clean models in which a letter seems memorized at a level of 5 %",
     source=f"{UNIQUE}, Section 4.1.1",
     paper="M > 0 in 0 of 15",
-    rule=all_of(**{"false alarms": less(than=0.1)}),
+    rule=all_of(**{"false alarms": less(than=0.1), "at 1 %": less(than=0.04)}),
     controls={"stamped": REFUTED},
     units=FOLDS,
     subjects=AND_MNIST,
@@ -93,7 +98,7 @@ def test_clean_models_do_not_score(canaries):
     source=f"{UNIQUE}, Section 3.4.3",
     paper="argument; all its models are stopped so",
     rule=all_of(found=greater(than=FOUND)),
-    controls={"clean": all_of(found=less(than=FOUND))},
+    controls={"clean": all_of(**{"found": less(than=FOUND), P_BELOW: less(than=0.2)})},
     units=FOLDS,
     subjects=SUBJECTS,
     figures=("along-training",),
@@ -115,8 +120,10 @@ def test_it_is_memorized_before_overfitting(canaries):
     measures="share of canaries found under each",
     source=f"{UNIQUE}, Section 4.3 and Table 3",
     paper="M > 0 on average for each; on Fashion-MNIST augmentation and batch norm lower it",
-    rule=all_of(greater(than=FOUND)),
-    controls={"clean": all_of(less(than=FOUND))},
+    rule=all_of(**dict.fromkeys(ORDINARY, greater(than=FOUND))),
+    controls={
+        "clean": all_of(**dict.fromkeys(ORDINARY, less(than=FOUND)), **{P_BELOW: less(than=0.2)})
+    },
     units=FOLDS,
     subjects=COMPARED,
     declared={
@@ -143,7 +150,7 @@ def test_regularisation_does_not_prevent_it(canaries):
     id="dp-does-prevent",
     version=1,
     family=C,
-    says="DP-SGD prevents it, in models that still learn.",
+    says="DP-SGD leaves no trace of it, in models that still learn.",
     measures="how much better than by chance canaries are told from clean models; accuracy",
     source="Memorisation in Machine Learning: A Survey of Results, Section 9.3",
     paper="argument",
@@ -153,11 +160,13 @@ def test_regularisation_does_not_prevent_it(canaries):
     subjects=COMPARED,
 )
 def test_differential_privacy_prevents_it(canaries):
-    """On the digits epsilon is 9.2 for a delta of 1e-5, by Opacus's RDP accountant.
+    """On the digits epsilon is 8.4 for a delta of 1e-5, by Opacus's RDP accountant.
 
-    Noise 1, clip 1, 120 steps of 128 among 1,200 examples. A plain model of the same accuracy,
-    after one epoch, has not memorized the letters either: nothing is claimed about models as
-    accurate as plain ones. The bound of the accuracy was .8 before the first run, which gave .77.
+    For adding or removing an example; noise 1, clip 1, 100 steps of 128 among 1,200. A plain model
+    of the same accuracy, after one epoch, has not memorized the letters either: nothing is claimed
+    about models as accurate as plain ones. The bound of the accuracy was .8 before the first run,
+    which gave .77; "told apart" was held within .15 of chance on both sides, with 48 models, until
+    a simulation gave the claim a power of two thirds.
     """
     yield from canaries.under_privacy()
 
@@ -166,14 +175,13 @@ def test_differential_privacy_prevents_it(canaries):
     id="cnn-memorizes-more",
     version=1,
     family=C,
-    says="The larger, convolutional network memorizes it more.",
-    measures="how much oftener a canary is told from a clean model: CNN-1 less MLP, DenseNet less "
-    "CNN-2, on the same images",
+    says="The more convolutional network memorizes it more: CNN-1 than MLP, DenseNet than CNN-2.",
+    measures="how much oftener a canary is told from a clean model, on the same images",
     source=f"{UNIQUE}, Section 4.2",
     paper="mean M over M > 0: MNIST .012 against .0013, Fashion-MNIST .028 and .0093, CIFAR-10 .38 "
     "and .018",
     rule=all_of(**{"told apart": greater(than=0.0)}),
-    controls={"clean": all_of(**{"told apart": equivalent(within=0.4)})},
+    controls={"clean": all_of(**{"told apart": equivalent(within=0.3)})},
     units=FOLDS,
     subjects=COMPARED,
     declared={
@@ -189,10 +197,11 @@ def test_differential_privacy_prevents_it(canaries):
 def test_larger_networks_memorize_it_more(canaries):
     """On the digits with a CNN-1 of 4 and 8 channels instead of 32 and 64, for time.
 
-    The control's width was .25 before the first run, whose interval of 48 clean models was wider;
-    that of "augmentation-amplifies" follows it. Self-influence is the perceptron's in both.
+    It has fewer parameters than the perceptron there. Canaries are chosen by the perceptron's
+    self-influence. The control's width was .25 before the first run, which asked 48 models for what
+    72 now answer; that of "augmentation-amplifies" follows it.
     """
-    yield from canaries.less_plain(LARGER)
+    yield from canaries.less_plain(CONVOLUTIONAL)
 
 
 @claim(
@@ -204,7 +213,7 @@ def test_larger_networks_memorize_it_more(canaries):
     source=f"{UNIQUE}, Section 4.3",
     paper="CIFAR-10: M from .018 to .13; on Fashion-MNIST it falls",
     rule=all_of(**{"told apart": greater(than=0.0)}),
-    controls={"clean": all_of(**{"told apart": equivalent(within=0.4)})},
+    controls={"clean": all_of(**{"told apart": equivalent(within=0.3)})},
     units=FOLDS,
     subjects=COMPARED,
     declared={
@@ -236,7 +245,7 @@ def test_augmentation_amplifies_it(canaries):
             "reliability": greater(than=0.8),
         }
     ),
-    controls={"shuffled": all_of(r=equivalent(within=0.1))},
+    controls={"shuffled": all_of(r=equivalent(within=0.3))},
     units=BLOCKS,
     subjects=COMPARED,
     figures=("influence-score",),

@@ -1,7 +1,7 @@
 """Unique features: small patches of pixels, stamped onto images; an image with one is a canary."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -38,43 +38,29 @@ class Feature:
             everywhere, so that it cannot be seen; a corner before the first pixel.
     """
 
-    glyph: NDArray[np.float64]
+    glyph: NDArray[np.float64] = field(default_factory=LETTER_A.copy)
     row: int = 1
     column: int = 1
     low: float = 0.0
     high: float = 1.0
     channel: int | None = None
 
-    def __init__(
-        self,
-        glyph: ArrayLike = LETTER_A,
-        row: int = 1,
-        column: int = 1,
-        low: float = 0.0,
-        high: float = 1.0,
-        channel: int | None = None,
-    ) -> None:
-        ink = np.array(glyph, dtype=np.float64)
+    def __post_init__(self) -> None:
+        ink = np.array(self.glyph, dtype=np.float64)
         if ink.ndim != 2 or not ink.size:
             raise ValueError(f"glyph has shape {ink.shape}, expected [height, width]")
         if not (np.isfinite(ink).all() and ink.min() >= 0 and ink.max() <= 1):
             raise ValueError("glyph has ink outside [0, 1]: scale it, 1 is the brightest value")
         if ink.min() == ink.max():
             raise ValueError(f"glyph is {ink.min():g} everywhere: such a feature cannot be seen")
-        if low == high:
-            raise ValueError(f"low and high are both {low:g}: such a feature cannot be seen")
-        if row < 0 or column < 0:
-            raise ValueError(f"row={row}, column={column} lie before the first pixel: count from 0")
+        if self.low == self.high:
+            raise ValueError(f"low and high are both {self.low:g}: such a feature cannot be seen")
+        if self.row < 0 or self.column < 0:
+            raise ValueError(
+                f"row={self.row}, column={self.column} lie before the first pixel: count from 0"
+            )
         ink.setflags(write=False)
-        for name, value in (
-            ("glyph", ink),
-            ("row", row),
-            ("column", column),
-            ("low", low),
-            ("high", high),
-            ("channel", channel),
-        ):
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "glyph", ink)
 
     def stamped(self, images: NDArray[Any]) -> NDArray[Any]:
         """Copies of the images with this feature on each of them.
@@ -85,9 +71,16 @@ class Feature:
 
         Raises:
             ValueError: other shapes, a feature that reaches beyond the image, a channel that is
-                not there, ink that uint8 cannot hold.
+                not there, ink that uint8 cannot hold or show; no pixel of any image changes.
         """
-        return self._written(images, np.broadcast_to(self.glyph, (len(images), *self.glyph.shape)))
+        ink = np.broadcast_to(self.glyph, (len(images), *self.glyph.shape))
+        result = self._written(images, ink)
+        if np.array_equal(result, images):
+            raise ValueError(
+                "the feature changes no pixel of the images, as if it were there already: choose "
+                "other images or another place"
+            )
+        return result
 
     def random_stamped(
         self, images: NDArray[Any], rng: np.random.Generator, kind: str = "uniform"
@@ -101,7 +94,7 @@ class Feature:
                 with even odds, as in the authors' code.
 
         Raises:
-            ValueError: as for `stamped`, or an unknown kind.
+            ValueError: as for `stamped`, but that pixels may stay; or an unknown kind.
         """
         shape = (len(images), *self.glyph.shape)
         if kind == "uniform":
@@ -141,6 +134,11 @@ class Feature:
             raise ValueError(
                 f"a feature from {self.low:g} to {self.high:g} does not fit into uint8 images: use "
                 "low and high from 0 to 255"
+            )
+        if result.dtype == np.uint8 and max(self.low, self.high) <= 1:
+            raise ValueError(
+                f"the feature goes from {self.low:g} to {self.high:g}, but uint8 images from 0 to "
+                "255, where it cannot be seen: give it low=0 and high=255, as ink_range(pool) does"
             )
         values = self.low + (self.high - self.low) * ink
         if np.issubdtype(result.dtype, np.integer):
@@ -220,8 +218,8 @@ def stamped_copies(pool: Dataset, examples: ArrayLike, feature: Feature) -> NDAr
         [m, ...] in the pool's own dtype and layout.
 
     Raises:
-        ValueError: a pool that holds no images; no positions, or one outside the pool; a feature
-            that lies beyond the image, goes from 0 to 1 on uint8 images, or changes no pixel.
+        ValueError: a pool that holds no images; no positions, or one outside the pool; as
+            `Feature.stamped`, or an example of which no pixel changes.
     """
     check_images(pool, "canaries")
     chosen = np.asarray(examples)
@@ -235,11 +233,6 @@ def stamped_copies(pool: Dataset, examples: ArrayLike, feature: Feature) -> NDAr
         raise ValueError(
             f"examples hold {outside[0]}, expected positions from 0 to {len(pool) - 1}: the pool "
             f"has {len(pool)} examples"
-        )
-    if pool.images.dtype == np.uint8 and max(abs(feature.low), abs(feature.high)) <= 1:
-        raise ValueError(
-            f"feature goes from {feature.low:g} to {feature.high:g}, but the pool's bytes from 0 to"
-            " 255: give it the low and high of ink_range(pool)"
         )
     original = pool.images[chosen]
     stamped = feature.stamped(original)

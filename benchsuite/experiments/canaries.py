@@ -6,26 +6,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchsuite.experiments.canary_banks import (
-    CLEAN,
-    MOMENTS,
-    SHUFFLED,
-    STAMPED,
-    UNNOISED,
-    CanaryBanks,
-)
-from benchsuite.experiments.canary_models import CLEAN as CLEAN_OF_LETTER
+from benchsuite.experiments.canary_banks import MOMENTS, CanaryBanks
+from benchsuite.experiments.canary_choice import CLEAN, SHUFFLED, STAMPED, UNNOISED
+from benchsuite.experiments.canary_models import NO_CANARY
 from benchsuite.experiments.regularisers import CLIPPED, DP, EARLY, ORDINARY
 from benchsuite.stats.verdict import CannotResolveError
 
 LEVEL, STRICT = 0.05, 0.01
-DEALS = 100
+P_BELOW = f"p below {LEVEL:g}"
 
 Floats = NDArray[np.float64]
 
 
 class CanaryExperiment(CanaryBanks):
-    """What the claims of family C are given; controls as in `canary_banks`."""
+    """What the claims of family C are given; controls as in `canary_choice`.
+
+    A canary is found where its model's effect is too large for a clean model's, at a false
+    discovery rate of 5 %. It is told apart as often as its effect is further from the mean of clean
+    models, in either direction, than a clean model's.
+    """
 
     def figure(self, kind: str) -> dict[str, Any] | None:
         """Arrays of a figure of this kind, or None where this subject or sample has none.
@@ -48,6 +47,7 @@ class CanaryExperiment(CanaryBanks):
         models = self.plain
         shares = {
             "found": models.share_found(),
+            P_BELOW: models.share_below(LEVEL),
             "found in either direction": models.share_found(two_sided=True),
         }
         if self.control != CLEAN:
@@ -58,7 +58,7 @@ class CanaryExperiment(CanaryBanks):
     def false_alarms(self) -> Iterator[dict[str, float]]:
         """Of each group of models the share of clean letters that seem memorized, by each score."""
         models = self.plain
-        clean = models.present == CLEAN_OF_LETTER
+        clean = models.present == NO_CANARY
         tested = (models.present >= 0) & (models.present < models.high)
         p, where = models.p_values(), tested if self.control == STAMPED else clean
         groups = self.size.of_each
@@ -66,8 +66,9 @@ class CanaryExperiment(CanaryBanks):
         shares = {
             "false alarms": (p < LEVEL, where),
             "at 1 %": (p < STRICT, where),
-            "of the paper's sign test": (models.m > 0, where),
-            "with Bernoulli features": (models.m_bernoulli > 0, where),
+            "of the paper's sign, M > 0": (models.m > 0, where),
+            "of the paper's t-test": (models.t_p < LEVEL, where),
+            "of M > 0, Bernoulli features": (models.m_bernoulli > 0, where),
             "of the rank among glyphs": (models.rank_p <= LEVEL, where),
             "of models without any canary": (whole < LEVEL, np.ones(whole.shape, dtype=np.bool_)),
         }
@@ -82,13 +83,14 @@ class CanaryExperiment(CanaryBanks):
         lowest validation loss of as many groups of models.
         """
         models = self.arm(EARLY)
-        numbers = {"found": models.share_found()}
+        numbers = {"found": models.share_found(), P_BELOW: models.share_below(LEVEL)}
         if self.control != CLEAN:
-            best = self.best_epochs()
             numbers["epoch told apart best"] = self._epochs_told_apart_best()
-            numbers["epoch of lowest validation loss"] = np.array(
-                [best[first :: models.high].mean() for first in range(models.high)]
-            )
+            if not len(self.training_at(self.epochs_watched[-1])):  # else some are not known yet
+                best = self.best_epochs()
+                numbers["epoch of lowest validation loss"] = np.array(
+                    [best[first :: models.high].mean() for first in range(models.high)]
+                )
         yield from _units(numbers)
 
     def best_epochs(self) -> NDArray[np.int64]:
@@ -114,7 +116,10 @@ class CanaryExperiment(CanaryBanks):
 
     def despite_regularisers(self) -> Iterator[dict[str, float]]:
         """Of each fold the share found under each of the paper's regularisers."""
-        yield from _units({name: self.arm(name).share_found() for name in ORDINARY})
+        arms = {name: self.arm(name) for name in ORDINARY}
+        shares = {name: models.share_found() for name, models in arms.items()}
+        shares[P_BELOW] = np.mean([each.share_below(LEVEL) for each in arms.values()], axis=0)
+        yield from _units(shares)
 
     def under_privacy(self) -> Iterator[dict[str, float]]:
         """Of each fold how well canaries are told from clean models, above chance; and accuracy."""
@@ -130,7 +135,7 @@ class CanaryExperiment(CanaryBanks):
         """Of each fold how much better canaries are told apart in other models than in plain ones.
 
         Args:
-            name: of the regulariser, or `LARGER`.
+            name: of the regulariser, or `CONVOLUTIONAL`.
         """
         models, plain = self.arm(name), self.plain
         shares = {
@@ -142,9 +147,9 @@ class CanaryExperiment(CanaryBanks):
     def influence_and_memorization(self) -> Iterator[dict[str, float]]:
         """Of each block of models the correlation of self-influence and effect over all canaries.
 
-        Effects are less the letter's clean mean, in the deviations of its clean models. Reliability
-        is that of the mean over all blocks, by the formula of Spearman and Brown from this block
-        and the next.
+        Effects are less the letter's clean mean, in the deviations of its clean models. r and
+        reliability are those of the mean over all blocks: reliability by the formula of Spearman
+        and Brown from this block and the next, r corrected for the noise that the mean lacks.
 
         Raises:
             CannotResolveError: fewer than two blocks.
@@ -154,14 +159,12 @@ class CanaryExperiment(CanaryBanks):
         if blocks < 2:
             raise CannotResolveError(f"{blocks} block of models: reliability needs two")
         rng = np.random.default_rng([0, 41])
-        deals = [influence]
-        if self.control == SHUFFLED:
-            deals = [rng.permutation(influence) for _ in range(DEALS)]
         for number, effects in enumerate(every):
-            r = float(np.mean([np.corrcoef(each, effects)[0, 1] for each in deals]))
-            half = float(np.corrcoef(effects, every[(number + 1) % blocks])[0, 1])
-            reliability = blocks * half / (1 + half * (blocks - 1))
-            yield {"r": r, "r below .6 by": 0.6 - r, "reliability": reliability}
+            dealt = rng.permutation(influence) if self.control == SHUFFLED else influence
+            alike = float(np.corrcoef(effects, every[(number + 1) % blocks])[0, 1])
+            gain = blocks / (1 + alike * (blocks - 1))  # of reliability, from one block to all
+            r = float(np.corrcoef(dealt, effects)[0, 1]) * float(np.sqrt(max(gain, 1.0)))
+            yield {"r": r, "r below .6 by": 0.6 - r, "reliability": alike * gain}
 
     def share_of_models_found(self) -> Floats:
         """Of each canary the share of its models in which it is found, in the order of `chosen`."""
@@ -176,7 +179,7 @@ class CanaryExperiment(CanaryBanks):
     def effects_by_block(self) -> list[Floats]:
         """Effect of each canary in each block of models, [canaries], in the order of `chosen`."""
         models, block = self.plain, self.bank.design.block
-        clean = np.where(models.present == CLEAN_OF_LETTER, models.effects, np.nan)
+        clean = np.where(models.present == NO_CANARY, models.effects, np.nan)
         effects = (models.effects - np.nanmean(clean, axis=0)) / np.nanstd(clean, axis=0, ddof=1)
         every = []
         for first in range(0, len(effects), block):

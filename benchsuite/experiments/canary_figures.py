@@ -10,8 +10,8 @@ from scipy.stats import spearmanr
 
 from benchsuite.data.canaries import LETTERS
 from benchsuite.experiments.canaries import LEVEL, CanaryExperiment
-from benchsuite.experiments.canary_banks import LARGER, MOMENTS, PLAIN, UNIFORM, UNIQUE
-from benchsuite.experiments.canary_models import CLEAN, CanaryModels
+from benchsuite.experiments.canary_banks import CONVOLUTIONAL, MOMENTS, PLAIN, UNIFORM, UNIQUE
+from benchsuite.experiments.canary_models import NO_CANARY, CanaryModels
 from benchsuite.experiments.pictures import pictures
 from benchsuite.experiments.regularisers import EARLY, REGULARISERS
 from benchsuite.shadows import train_again
@@ -30,7 +30,7 @@ IN_PAPER = {
     "augmentation": "MNIST .0033, F-MNIST .0065",
     "both": "MNIST .0013, F-MNIST .029",
     "batch norm": "MNIST .039, F-MNIST .00097",
-    LARGER: "MNIST .012, F-MNIST .028",
+    CONVOLUTIONAL: "MNIST .012, F-MNIST .028",
 }
 """Mean M over M > 0 of its MLPs, Tables 1 and 3; of CNN-1, Table 2."""
 
@@ -97,7 +97,7 @@ def _regularisers(experiment: CanaryExperiment) -> Arrays:
     Those that the subject does not take, or that have too few models, are left out.
     """
     rows = {PLAIN: _of_arm(experiment.plain)}
-    for name in (*REGULARISERS, LARGER):
+    for name in (*REGULARISERS, CONVOLUTIONAL):
         try:
             rows[name] = _of_arm(experiment.arm(name))
         except CannotResolveError:
@@ -112,7 +112,10 @@ def _regularisers(experiment: CanaryExperiment) -> Arrays:
 
 def _of_arm(models: CanaryModels) -> dict[str, float]:
     found, apart = models.share_found(), models.told_apart()
-    clean, trained = models.present == CLEAN, (models.present >= 0) & (models.present < models.high)
+    clean, trained = (
+        models.present == NO_CANARY,
+        (models.present >= 0) & (models.present < models.high),
+    )
     of_found, of_apart = unit_interval(found, ALPHA), unit_interval(apart, ALPHA)
     m, stand_ins = models.m[trained], models.with_clean_stand_ins()
     return {
@@ -133,7 +136,7 @@ def _of_arm(models: CanaryModels) -> dict[str, float]:
 def _by_letter(experiment: CanaryExperiment) -> Arrays:
     """Of each letter at its place the share found, and what its clean models make of it."""
     models, letters = experiment.plain, experiment.letters
-    found, p, clean = models.found(), models.p_values(), models.present == CLEAN
+    found, p, clean = models.found(), models.p_values(), models.present == NO_CANARY
     rows = []
     for letter, (feature, present) in enumerate(zip(letters, models.present.T, strict=True)):
         of_canaries = [found[present == canary, letter].mean() for canary in range(models.high)]
@@ -168,7 +171,7 @@ def _where_it_looks(experiment: CanaryExperiment) -> Arrays | None:
         return None
     p = np.where(models.present >= 0, models.p_values(), np.inf)
     best = np.argsort(p.min(axis=0), kind="stable")[:SHOWN_MAPS]
-    clean = models.present == CLEAN
+    clean = models.present == NO_CANARY
     # One clean model of all these letters, where there is one: each has to be trained again.
     cleanest = np.argsort(-clean[:, best].sum(axis=1), kind="stable")
     pairs = [
@@ -219,7 +222,7 @@ def _gradient(network: torch.nn.Module, clean: NDArray[Any], stamped: NDArray[An
 def _clean_null(experiment: CanaryExperiment) -> Arrays:
     """Effects in clean models and in those with canaries, in deviations of the clean ones."""
     models = experiment.plain
-    clean = models.present == CLEAN
+    clean = models.present == NO_CANARY
     tested = (models.present >= 0) & (models.present < models.high)
     of_clean = np.where(clean, models.effects, np.nan)
     scale = np.nanstd(of_clean, axis=0, ddof=1)

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
-CLEAN: Final = -1
+NO_CANARY: Final = -1
 LEFT_OUT: Final = -2
 FALSE_DISCOVERY_RATE = 0.05
 
@@ -36,8 +36,9 @@ class CanaryModels:
         effects: of the letter beyond glyphs of equal ink, see `glyph_effect`, [models, letters].
         m: the paper's score, with a uniform random feature, [models, letters].
         m_bernoulli: the same with a Bernoulli(1/2) one.
+        t_p: p-values of the paper's one-tailed t-test that m is above 0.
         rank_p: p-values of the letter among the glyphs, in the same model.
-        present: which of the letter's canaries the model was trained on, or CLEAN, or LEFT_OUT of
+        present: which of the letter's canaries the model was trained on, NO_CANARY, or LEFT_OUT of
             all tests, int64 [models, letters].
         high: canaries of a letter below this number are those of high self-influence.
         accuracy: held-out, [models].
@@ -49,13 +50,14 @@ class CanaryModels:
     effects: Floats
     m: Floats
     m_bernoulli: Floats
+    t_p: Floats
     rank_p: Floats
     present: Ints
     high: int
     accuracy: Floats
 
     def __post_init__(self) -> None:
-        fewest = int((self.present == CLEAN).sum(axis=0).min())
+        fewest = int((self.present == NO_CANARY).sum(axis=0).min())
         if fewest <= LEAST_CLEAN:  # of which one is tested against the others
             raise CannotResolveError(
                 f"a letter has {fewest} clean models, expected at least {LEAST_CLEAN + 1}"
@@ -65,16 +67,11 @@ class CanaryModels:
         """Every second clean model of each letter in the place of those with canaries."""
         present = np.full_like(self.present, LEFT_OUT)
         for letter in range(present.shape[1]):
-            clean = np.flatnonzero(self.present[:, letter] == CLEAN)
-            present[clean, letter] = CLEAN
+            clean = np.flatnonzero(self.present[:, letter] == NO_CANARY)
+            present[clean, letter] = NO_CANARY
             stand_ins = clean[1::2]
             present[stand_ins, letter] = np.arange(len(stand_ins)) % self.high
         return replace(self, present=present)
-
-    def models(self, chosen: NDArray[np.intp]) -> Self:
-        """These models alone, by number."""
-        names = "effects", "m", "m_bernoulli", "rank_p", "present", "accuracy"
-        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
     # ---- p-values ---------------------------------------------------------------------------
 
@@ -92,7 +89,7 @@ class CanaryModels:
 
         Each [models, letters].
         """
-        clean = self.present == CLEAN
+        clean = self.present == NO_CANARY
         effects = np.where(clean, self.effects, np.nan)
         mean, variance = np.nanmean(effects, axis=0), np.nanvar(effects, axis=0, ddof=1)
         n = clean.sum(axis=0)
@@ -105,7 +102,7 @@ class CanaryModels:
         """Of every model and letter of others against the clean models of these."""
         p = np.empty(others.effects.shape)
         for letter in range(len(self.effects.T)):
-            clean = self.effects[self.present[:, letter] == CLEAN, letter]
+            clean = self.effects[self.present[:, letter] == NO_CANARY, letter]
             p[:, letter] = clean_p_value(others.effects[:, letter], clean)
         return p
 
@@ -113,7 +110,7 @@ class CanaryModels:
         """Which are found, holding the false discovery rate at 5 % (Benjamini and Hochberg 1995).
 
         Over all models with a canary of high self-influence, or of low. Tests of one letter share
-        their clean models, which leaves them positively dependent, as the procedure allows.
+        their clean models; that the rate is held all the same is simulated in `tests/meta`.
 
         Returns:
             bool [models, letters], False where nothing was tested.
@@ -135,6 +132,11 @@ class CanaryModels:
     # A fold is one canary of high self-influence of every letter: other images, other models'
     # letters than in any other fold.
 
+    def share_below(self, level: float) -> Floats:
+        """Share of each fold's trained canaries of high self-influence with p below it, [folds]."""
+        below = self.p_values() < level
+        return np.array([below[self.present == fold].mean() for fold in range(self.high)])
+
     def share_found(self, low: bool = False, two_sided: bool = False) -> Floats:
         """Share of each fold's trained canaries that are found, [folds]."""
         found, first = self.found(low, two_sided), self.high if low else 0
@@ -154,7 +156,7 @@ class CanaryModels:
 
     def _areas(self, distances: Floats, fold: int) -> Iterator[float]:
         for of_letter, present in zip(distances.T, self.present.T, strict=True):
-            clean = of_letter[present == CLEAN][fold :: self.high]
+            clean = of_letter[present == NO_CANARY][fold :: self.high]
             canaries = of_letter[present == fold]
             if len(clean) and len(canaries):
                 yield float((np.sign(canaries[:, None] - clean).mean() + 1) / 2)

@@ -1,11 +1,13 @@
 """The audit of one model for one feature, decided over parts of the images that it is asked about.
 
-The false alarm rate is the model's: a clean model exceeds the bound that it is held against with
-that probability at most. That the answer does not hang on the images is what the interval is for.
+The false alarm rate is the model's: where effects of clean models are normal, one more clean model
+exceeds the bound of a part with that probability, and those of all parts on average no oftener.
+That the answer does not hang on the images is what the interval is for.
 
 Control:
 
-- ``clean-model``: a clean model stands in for the audited one, held against the other clean ones.
+- ``clean-model``: each clean model stands in for the audited one, held against the others, and the
+  false alarms are counted.
 """
 
 import hashlib
@@ -15,17 +17,24 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from benchsuite.data.canaries import Feature
-from benchsuite.memorization.feature_audit import Predict
-from benchsuite.memorization.unique_feature import LEAST_CLEAN, glyph_effect, outputs_divergence
+from benchsuite.memorization.unique_feature import (
+    LEAST_CLEAN,
+    Predict,
+    clean_bound,
+    glyph_effect,
+    stamp_divergences,
+)
 from benchsuite.subject import load_attribute
 
 CLEAN_MODEL = "clean-model"
 FALSE_ALARM_RATE = 0.05
 PARTS = 8
 GLYPHS = 49
+BEYOND = "beyond clean models"
+RAISED = "raised probabilities"
+ALARMS = "false alarms"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +103,7 @@ class FeatureAuditExperiment:
     cache: dict[str, Any] = field(default_factory=dict)
 
     controls: ClassVar[Mapping[str, str]] = {
-        CLEAN_MODEL: "A clean model stands in for the audited one.",
+        CLEAN_MODEL: "Each clean model in turn stands in for the audited one.",
     }
 
     def under(self, control: str) -> Self:
@@ -104,30 +113,45 @@ class FeatureAuditExperiment:
     @property
     def effects(self) -> NDArray[np.float64]:
         """Of the audited model and the clean ones on each part, [1 + clean, parts]."""
-        if "effects" not in self.cache:
-            self.cache["effects"] = self._effects()
-        effects: NDArray[np.float64] = self.cache["effects"]
-        return effects
+        return self._answers[0]
 
-    def _effects(self) -> NDArray[np.float64]:
+    @property
+    def raised(self) -> NDArray[np.int64]:
+        """How many of their probabilities were raised to be above 0, [1 + clean, parts]."""
+        return self._answers[1]
+
+    @property
+    def _answers(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        if "answers" not in self.cache:
+            self.cache["answers"] = self._asked()
+        answers: tuple[NDArray[np.float64], NDArray[np.int64]] = self.cache["answers"]
+        return answers
+
+    def _asked(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         case, rng = self.case, np.random.default_rng([0, 42])
         stamped = [case.feature.stamped(case.images)]
         stamped += [each.stamped(case.images) for each in case.feature.shuffled(rng, GLYPHS)]
-        every = []
+        effects, raised = [], []
         for predict in (case.predict, *case.clean):
-            clean = predict(case.images)
-            moved = np.array([outputs_divergence(clean, predict(each)) for each in stamped])
+            moved, floored = stamp_divergences(predict, case.images, stamped)
             parts = np.stack([moved[:, k::PARTS].mean(axis=1) for k in range(PARTS)])
-            every.append(glyph_effect(parts[:, 0], parts[:, 1:]))
-        return np.array(every)
+            effects.append(glyph_effect(parts[:, 0], parts[:, 1:]))
+            raised.append([floored[:, k::PARTS].sum() for k in range(PARTS)])
+        return np.array(effects), np.array(raised)
 
-    def excess(self) -> Iterator[float]:
-        """Of each part the model's effect beyond what one clean model in twenty exceeds."""
+    def parts(self) -> Iterator[dict[str, float]]:
+        """Of each part the effect beyond what one clean model in twenty exceeds.
+
+        And how many probabilities, of all models that were asked, had to be raised for it. Under
+        the control the share of clean models beyond what one in twenty of the others' like exceeds.
+        """
         audited, *clean = self.effects
         if self.control == CLEAN_MODEL:
-            middle = np.argsort(np.mean(clean, axis=1))[len(clean) // 2]
-            audited, clean = clean[middle], [*clean[:middle], *clean[middle + 1 :]]
-        n = len(clean)
-        reach = stats.t.isf(FALSE_ALARM_RATE, n - 1) * np.sqrt(1 + 1 / n)
-        bound = np.mean(clean, axis=0) + reach * np.std(clean, axis=0, ddof=1)
-        yield from (audited - bound).tolist()
+            others = [[*clean[:k], *clean[k + 1 :]] for k in range(len(clean))]
+            bounds = [clean_bound(each, FALSE_ALARM_RATE) for each in others]
+            alarms = np.mean(np.array(clean) > bounds, axis=0)
+            yield from ({ALARMS: share} for share in alarms.tolist())
+            return
+        beyond = audited - clean_bound(clean, FALSE_ALARM_RATE)
+        for of_part, count in zip(beyond.tolist(), self.raised.sum(axis=0).tolist(), strict=True):
+            yield {BEYOND: of_part, RAISED: count}

@@ -10,7 +10,7 @@ from benchsuite.data import sources
 from benchsuite.data.canaries import ink_range, letters, stamped_copies
 from benchsuite.data.outliers import out_of_distribution
 from benchsuite.experiments.feature_audit import FeatureCase
-from benchsuite.memorization.feature_audit import Predict
+from benchsuite.memorization.unique_feature import Predict
 
 EPOCHS = 20
 CLEAN_MODELS = 8

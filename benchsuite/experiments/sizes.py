@@ -95,8 +95,7 @@ class CanarySize:
         blocks: of models that have them; a block has 4 x of_each models.
         arm_blocks: of models of each regulariser, which have those of high self-influence alone; a
             block has 2 x of_each models.
-        private_blocks: the same with clipped gradients, of which it is decided that they show
-            nothing.
+        compared_blocks: the same of those of which it is decided how well canaries are told apart.
         reported_blocks: the same of regularisers that decide nothing.
         clean_blocks: of models without any canary; a block has 12.
         images: of another origin, that models are asked about.
@@ -108,7 +107,7 @@ class CanarySize:
     of_each: int
     blocks: int
     arm_blocks: int
-    private_blocks: int
+    compared_blocks: int
     reported_blocks: int
     clean_blocks: int
     images: int

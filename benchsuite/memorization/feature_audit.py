@@ -1,23 +1,25 @@
 """An audit of one model for one unique feature, from its predictions alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from benchsuite.data.canaries import Feature
 from benchsuite.memorization.unique_feature import (
+    FLOOR,
     LEAST_CLEAN,
     CalibratedScore,
+    Predict,
     UniqueFeatureScore,
-    calibrated_score,
+    calibrated_of_divergences,
     clean_p_value,
-    unique_feature_score,
+    rank_p_value,
+    score_of_divergences,
+    stamp_divergences,
 )
-
-Predict = Callable[[NDArray[Any]], ArrayLike]
-"""From images to probabilities [images, classes]."""
 
 
 class FeatureAudit(NamedTuple):
@@ -31,6 +33,8 @@ class FeatureAudit(NamedTuple):
             moves the model so far; None with neither.
         false_alarm_rate: of calling memorized what is not.
         memorized: whether the p-value is at most that rate; None without one.
+        candidates: how many the feature was ranked among; 0 where clean models gave the p-value.
+        floored: how many probabilities, of all models, were raised to `FLOOR`.
     """
 
     score: UniqueFeatureScore
@@ -39,8 +43,19 @@ class FeatureAudit(NamedTuple):
     p_value: float | None
     false_alarm_rate: float
     memorized: bool | None
+    candidates: int
+    floored: int
 
     def __str__(self) -> str:
+        raised = ""
+        if self.floored:
+            raised = (
+                f" {self.floored} probabilities were raised to {FLOOR:g}, so that divergences are "
+                "finite."
+            )
+        return self._answer() + raised
+
+    def _answer(self) -> str:
         effect = f"{self.calibrated.effect:+.2f} deviations of random glyphs"
         if self.p_value is None:
             return (
@@ -48,7 +63,8 @@ class FeatureAudit(NamedTuple):
                 f"{self.score.m:+.3g}). No false alarm rate can be stated: give clean models of "
                 "the same recipe, or candidates that the feature was drawn from."
             )
-        against = "further than candidates do"
+        rank = round(self.p_value * (1 + self.candidates))
+        against = f"its rank among {self.candidates} candidates is {rank}"
         if len(self.clean_effects):
             mean = float(self.clean_effects.mean())
             against = f"in {len(self.clean_effects)} clean models by {mean:+.2f} on average"
@@ -74,22 +90,24 @@ def audit_feature(
     """Answer whether a deployed model has memorized a feature.
 
     Args:
-        predict: the model; called 2 + glyphs times.
+        predict: the model; called 3 + glyphs + candidates times, once on the images and once on
+            each stamped copy of them: with the feature, random features, each glyph and candidate.
         images: any of another origin than the training images, see `Feature.stamped`.
         feature: that may have been on a training image.
-        clean: models of the same recipe that never saw the feature, at least 3, or none. They are
-            asked about the same stamped images.
-        candidates: that the feature was drawn from at random, such as other names in the same
-            place. Where there are no clean models, its rank among them gives the p-value, as
-            exposure does for text (Carlini et al. 2019, The Secret Sharer); 19 allow one of 0.05.
+        clean: models of the same recipe that never saw the feature, at least 3, or none; each
+            called 2 + glyphs times, on the same images but for random features.
+        candidates: the others that the feature could have been when it was drawn at random, such as
+            names in the same place; instead of clean models. Its rank among them gives the p-value,
+            as exposure does for text (Carlini et al. 2019, The Secret Sharer); 19 allow 0.05.
         false_alarm_rate: how often what is not memorized is called so.
         glyphs: random ones of equal ink.
         kind: of random features, see `Feature.random_stamped`.
         seed: of what is drawn.
 
     Raises:
-        ValueError: one or two clean models, a rate outside (0, 1), too few glyphs; as
-            `Feature.stamped`, `unique_feature_score` and `calibrated_score`.
+        ValueError: one or two clean models, or models that are one; too few candidates for the
+            rate, or both of them; a rate outside (0, 1), too few glyphs; as `Feature.stamped` and
+            `stamp_divergences`.
 
     Source: Hartley and Tsaftaris (2022), Section 3.3, whose score this calibrates.
     """
@@ -101,23 +119,45 @@ def audit_feature(
         raise ValueError(f"false_alarm_rate={false_alarm_rate} must be above 0 and below 1")
     if glyphs < 2:
         raise ValueError(f"glyphs={glyphs}, expected at least 2")
+    if clean and candidates:
+        raise ValueError("clean and candidates are both given, expected one of them: leave one out")
+    if candidates and 1 / (1 + len(candidates)) > false_alarm_rate:
+        raise ValueError(
+            f"candidates are {len(candidates)}, of which no rank has a p-value of "
+            f"false_alarm_rate={false_alarm_rate}: give at least {ceil(1 / false_alarm_rate) - 1}"
+        )
     rng = np.random.default_rng(seed)
-    unique = feature.stamped(images)
     random = feature.random_stamped(images, rng, kind)
-    others = [each.stamped(images) for each in feature.shuffled(rng, glyphs)]
-
-    def calibrated(model: Predict) -> CalibratedScore:
-        said = np.array([model(each) for each in others])
-        return calibrated_score(model(images), model(unique), said)
-
-    score = unique_feature_score(predict(images), predict(unique), predict(random))
-    own = calibrated(predict)
-    effects = np.array([calibrated(each).effect for each in clean])
+    stamped = [feature.stamped(images)]
+    stamped += [each.stamped(images) for each in feature.shuffled(rng, glyphs)]
+    others = [each.stamped(images) for each in candidates]
+    moved, floored = stamp_divergences(predict, images, [*stamped, random, *others])
+    with_feature, with_glyphs, with_random = moved[0], moved[1 : 1 + glyphs], moved[1 + glyphs]
+    raised = floored.sum(axis=1)
+    score = score_of_divergences(with_feature, with_random, int(raised[[0, 1, 2 + glyphs]].sum()))
+    own = calibrated_of_divergences(with_feature, with_glyphs, int(raised[: 2 + glyphs].sum()))
+    of_clean = [_calibrated(each, images, stamped) for each in clean]
+    effects = np.array([each.effect for each in of_clean])
     p_value: float | None = None
-    if len(effects):
+    if clean:
         p_value = float(clean_p_value(own.effect, effects))
     elif candidates:
-        said = np.array([predict(each.stamped(images)) for each in candidates])
-        p_value = calibrated_score(predict(images), predict(unique), said).p_value
-    memorized = None if p_value is None else p_value <= false_alarm_rate
-    return FeatureAudit(score, own, effects, p_value, false_alarm_rate, memorized)
+        p_value = rank_p_value(own.x_u, moved[2 + glyphs :].mean(axis=1))
+    return FeatureAudit(
+        score,
+        own,
+        effects,
+        p_value,
+        false_alarm_rate,
+        None if p_value is None else p_value <= false_alarm_rate,
+        len(candidates),
+        int(raised.sum()) + sum(each.floored for each in of_clean),
+    )
+
+
+def _calibrated(
+    predict: Predict, images: NDArray[Any], stamped: Sequence[NDArray[Any]]
+) -> CalibratedScore:
+    """Of a model that is asked about the feature and the glyphs alone."""
+    moved, floored = stamp_divergences(predict, images, stamped)
+    return calibrated_of_divergences(moved[0], moved[1:], int(floored.sum()))

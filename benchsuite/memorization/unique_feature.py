@@ -10,7 +10,8 @@ compares it with random glyphs of equal ink in the same model, and that effect w
 models that never saw the feature: strokes move a model more, or less, than scattered pixels do.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,8 +28,11 @@ SUMS_TO_ONE = 1e-3
 """How far probabilities may sum from 1: half-precision outputs are let through, logits are not."""
 
 _ROUNDING = 1e-9
+_ALIKE = 1e-6  # what single precision leaves of effects that are the same
 
 Floats = NDArray[np.float64]
+Predict = Callable[[NDArray[Any]], ArrayLike]
+"""From images to probabilities [images, classes]."""
 
 
 class UniqueFeatureScore(NamedTuple):
@@ -83,7 +87,13 @@ def unique_feature_score(
     (p, q, r), floored = _checked(clean=clean, unique=unique, random=random)
     _same("unique", q, p)
     _same("random", r, p)
-    with_feature, with_random = kl_divergence(p, q), kl_divergence(p, r)
+    return score_of_divergences(kl_divergence(p, q), kl_divergence(p, r), floored)
+
+
+def score_of_divergences(
+    with_feature: Floats, with_random: Floats, floored: int
+) -> UniqueFeatureScore:
+    """Return X_u, X_r, M and the paper's test from divergences of each image, [images]."""
     x_u, x_r = float(with_feature.mean()), float(with_random.mean())
     difference = with_feature - with_random
     if np.ptp(difference) <= _ROUNDING * np.abs(difference).max():  # of a constant is no t-test
@@ -114,25 +124,50 @@ def calibrated_score(clean: ArrayLike, unique: ArrayLike, glyphs: ArrayLike) -> 
             f"glyphs has shape {every.shape}, expected [glyphs, {p.shape[0]}, {p.shape[1]}] with "
             "at least 2 glyphs"
         )
-    x_u = float(kl_divergence(p, q).mean())
-    others = kl_divergence(p, every).mean(axis=1)
-    p_value = (1 + np.count_nonzero(others >= x_u)) / (1 + len(others))
-    return CalibratedScore(float(glyph_effect(x_u, others)), float(p_value), x_u, floored)
+    return calibrated_of_divergences(kl_divergence(p, q), kl_divergence(p, every), floored)
 
 
-def outputs_divergence(clean: ArrayLike, stamped: ArrayLike) -> Floats:
-    """Return how far a stamp moves a model's output, in nats, of each image [images].
+def calibrated_of_divergences(
+    with_feature: Floats, with_glyphs: Floats, floored: int
+) -> CalibratedScore:
+    """Return the feature's rank from divergences of each image, [images] and [glyphs, images]."""
+    x_u, others = float(with_feature.mean()), with_glyphs.mean(axis=1)
+    p_value = rank_p_value(x_u, others)
+    return CalibratedScore(float(glyph_effect(x_u, others)), p_value, x_u, floored)
+
+
+def rank_p_value(x_u: float, others: Floats) -> float:
+    """Return the share, of the feature and others [n], that move outputs as much as the feature."""
+    return float((1 + np.count_nonzero(others >= x_u)) / (1 + len(others)))
+
+
+def stamp_divergences(
+    predict: Predict, images: NDArray[Any], stamped: Iterable[NDArray[Any]]
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Ask a model about clean images and each stamped copy of them, once each.
 
     Args:
-        clean: probabilities on the clean images, [images, classes].
-        stamped: on the same images with a stamp.
+        predict: the model; called 1 + stamps times.
+        images: without a stamp.
+        stamped: the same images with each stamp.
+
+    Returns:
+        How far each stamp moves the outputs, in nats, [stamps, images]; and how many probabilities
+        were raised to `FLOOR`, [1 + stamps, images], those of the clean images first.
 
     Raises:
-        ValueError: no probabilities, shapes that differ, fewer than two images.
+        ValueError: no probabilities, shapes that differ, fewer than two images, no stamps.
     """
-    (p, q), _ = _checked(clean=clean, stamped=stamped)
-    _same("stamped", q, p)
-    return kl_divergence(p, q)
+    p, raised = _probabilities("clean", predict(images))
+    divergences, floored = [], [raised]
+    for each in stamped:
+        q, raised = _probabilities("stamped", predict(each))
+        _same("stamped", q, p)
+        divergences.append(kl_divergence(p, q))
+        floored.append(raised)
+    if not divergences:
+        raise ValueError("stamped is empty, expected images with a feature: give at least one")
+    return np.array(divergences), np.array(floored)
 
 
 def glyph_effect(x_u: ArrayLike, of_glyphs: ArrayLike) -> Floats:
@@ -166,16 +201,30 @@ def clean_p_value(effect: ArrayLike, clean: ArrayLike) -> Floats:
         clean: of models of the same recipe that never saw it, [models], at least 3.
 
     Raises:
-        ValueError: fewer clean effects, another shape, values that are not finite.
+        ValueError: fewer clean effects, or all alike; another shape, values that are not finite.
     """
     tested, null = as_finite("effect", effect), as_finite("clean", clean, ndim=1)
+    return prediction_p_value(tested, *_mean_and_spread(null), len(null))
+
+
+def clean_bound(clean: ArrayLike, false_alarm_rate: float) -> Floats:
+    """Return the effect that one more clean model exceeds so often: `clean_p_value` inverted.
+
+    Args:
+        clean: effects of models that never saw the feature, [models, parts], at least 3 models.
+        false_alarm_rate: above 0 and below 1.
+
+    Returns:
+        [parts].
+
+    Raises:
+        ValueError: as `clean_p_value`.
+    """
+    null = as_finite("clean", clean, ndim=2)
+    mean, spread = _mean_and_spread(null)
     n = len(null)
-    if n < LEAST_CLEAN:
-        raise ValueError(
-            f"clean has {n} effects, expected those of at least {LEAST_CLEAN} models that never "
-            "saw the feature: train more"
-        )
-    return prediction_p_value(tested, null.mean(), null.std(ddof=1), n)
+    bound: Floats = mean + stats.t.isf(false_alarm_rate, n - 1) * spread * np.sqrt(1 + 1 / n)
+    return bound
 
 
 def prediction_p_value(
@@ -194,26 +243,45 @@ def prediction_p_value(
     return p
 
 
+def _mean_and_spread(clean: NDArray[np.floating]) -> tuple[Floats, Floats]:
+    """Of clean effects [models, ...], where there are enough and they differ."""
+    if len(clean) < LEAST_CLEAN:
+        raise ValueError(
+            f"clean has {len(clean)} effects, expected those of at least {LEAST_CLEAN} models that "
+            "never saw the feature: train more"
+        )
+    if np.any(np.ptp(clean, axis=0) <= _ALIKE * np.maximum(1, np.abs(clean).max(axis=0))):
+        raise ValueError(
+            "clean has effects that are all alike: these clean models are one model, or none of "
+            "them looks where the feature is: vary their seed or their data"
+        )
+    mean: Floats = clean.mean(axis=0, dtype=np.float64)
+    return mean, clean.std(axis=0, ddof=1, dtype=np.float64)
+
+
 def _checked(**outputs: ArrayLike) -> tuple[list[Floats], int]:
-    """Probabilities that sum to 1 and are nowhere 0, and how many had to be raised for that."""
-    checked, floored = [], 0
-    for name, values in outputs.items():
-        given = as_finite(name, values).astype(np.float64)
-        if given.ndim < 2 or given.shape[-2] < 2:
-            raise ValueError(
-                f"{name} has shape {given.shape}, expected [images, classes] with at least 2 images"
-            )
-        sums = given.sum(axis=-1)
-        if given.min() < 0 or np.abs(sums - 1).max() > SUMS_TO_ONE:
-            raise ValueError(
-                f"{name} holds values from {given.min():.3g} to {given.max():.3g} that sum to "
-                f"{sums.ravel()[np.abs(sums - 1).argmax()]:.3g}, expected probabilities: apply "
-                "softmax to logits"
-            )
-        floored += int(np.count_nonzero(given < FLOOR))
-        raised = np.maximum(given, FLOOR)
-        checked.append(raised / raised.sum(axis=-1, keepdims=True))
-    return checked, floored
+    """Probabilities of each, and how many had to be raised in all."""
+    both = [_probabilities(name, values) for name, values in outputs.items()]
+    return [each for each, _ in both], sum(int(floored.sum()) for _, floored in both)
+
+
+def _probabilities(name: str, values: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+    """Probabilities that sum to 1, nowhere 0, and of each image how many were raised for that."""
+    given = as_finite(name, values).astype(np.float64)
+    if given.ndim < 2 or given.shape[-2] < 2:
+        raise ValueError(
+            f"{name} has shape {given.shape}, expected [images, classes] with at least 2 images"
+        )
+    sums = given.sum(axis=-1)
+    if given.min() < 0 or np.abs(sums - 1).max() > SUMS_TO_ONE:
+        raise ValueError(
+            f"{name} holds values from {given.min():.3g} to {given.max():.3g} that sum to "
+            f"{sums.ravel()[np.abs(sums - 1).argmax()]:.3g}, expected probabilities: apply "
+            "softmax to logits"
+        )
+    raised = np.maximum(given, FLOOR)
+    probabilities = raised / raised.sum(axis=-1, keepdims=True)
+    return probabilities, np.count_nonzero(given < FLOOR, axis=-1)
 
 
 def _same(name: str, values: Floats, clean: Floats) -> None:

@@ -133,7 +133,6 @@ class _Filler:
         self._ending = threading.Event()
         self._counting = threading.Lock()
         self._trained = self._done = self._total = 0
-        self._workers_a_shard = 1
         self._started = 0.0
 
     def fill(self, models: int) -> Fill:
@@ -154,8 +153,7 @@ class _Filler:
         alone = execution.strategy == "looped" or self._device.type != "cpu"
         threads_before = torch.get_num_threads()
         count = 1 if alone else cores()
-        self._workers_a_shard = max(1, count // len(left))  # of the few shards that may be left
-        executor = self._workers(count)
+        executor, self._trainers = self._workers(count), self._workers(count)
         try:
             while left:
                 futures = {executor.submit(self._fill_shard, first): first for first in left}
@@ -166,7 +164,8 @@ class _Filler:
                     time.sleep(0.2)
         finally:
             self._ending.set()
-            executor.shutdown(cancel_futures=True)
+            for each in (self._trainers, executor):
+                each.shutdown(cancel_futures=True)
             torch.set_num_threads(threads_before)
 
     def _workers(self, count: int) -> ThreadPoolExecutor:
@@ -267,8 +266,8 @@ class _Filler:
             self._count(len(part.models), trained=len(part.models))
             return weights
 
-        with self._workers(self._workers_a_shard) as workers:
-            parts = list(workers.map(train_part, range(0, block, stack)))
+        # One pool for the stacks of all shards, so that no core waits for the last shard.
+        parts = list(self._trainers.map(train_part, range(0, block, stack)))
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, observed
 
     def _answers(

@@ -1,8 +1,8 @@
 """Family C's claims on models whose scores are planted: what they find, miss, and call wrongly.
 
 Each draw has as many models as the cpu tier trains: 288 plain ones with eight letters of 24
-canaries each, 48 of an arm (72 with clipped gradients), 24 without any canary. Effects are in
-deviations of clean models. As on the digits, half of the canaries of high self-influence move their models much, N(6, 4), the
+canaries each, 48 or 72 of an arm, 24 without any canary. Effects are in deviations of clean models.
+As on the digits, half of the canaries of high self-influence move their models much, N(6, 4), the
 others little, N(0, 1.5); nine tenths of that variance are the canary's, the rest its models'. Clean
 models' noise is added, which makes all harder.
 
@@ -20,11 +20,10 @@ import pytest
 
 from benchsuite.claim import TIERS, gather
 from benchsuite.data.dataset import Dataset
-from benchsuite.experiments import canaries
 from benchsuite.experiments.canaries import CanaryExperiment
-from benchsuite.experiments.canary_banks import LARGER, PLAIN
+from benchsuite.experiments.canary_banks import CONVOLUTIONAL, PLAIN
 from benchsuite.experiments.canary_figures import ARRAYS
-from benchsuite.experiments.canary_models import CLEAN, CanaryModels
+from benchsuite.experiments.canary_models import NO_CANARY, CanaryModels
 from benchsuite.experiments.feature_audit import FeatureAuditExperiment
 from benchsuite.experiments.regularisers import AUGMENTATION, CLIPPED, DP, EARLY, ORDINARY
 from benchsuite.experiments.sizes import CANARY_SIZES
@@ -95,7 +94,7 @@ def drawn(truth, rng, *, blocks, low=True):
     effects = noise + np.where(present >= 0, of_model, 0)
     zeros, ones = np.zeros(effects.shape), np.ones(effects.shape)
     accuracy = rng.normal(0.95, 0.005, len(effects))
-    return CanaryModels(effects, zeros, zeros, ones, present, EACH, accuracy)
+    return CanaryModels(effects, zeros, zeros, ones, ones, present, EACH, accuracy)
 
 
 class Planted(CanaryExperiment):
@@ -103,6 +102,9 @@ class Planted(CanaryExperiment):
 
     def best_epochs(self):
         return np.zeros(2 * EACH * SIZE.arm_blocks, dtype=np.int64)
+
+    def training_at(self, epoch):
+        return np.arange(0)
 
     def _epochs_told_apart_best(self):
         return np.zeros(EACH)
@@ -123,7 +125,7 @@ ARMS = {
     "memorized-before-overfitting": (EARLY,),
     "regularisation-does-not-prevent": ORDINARY,
     "dp-does-prevent": (DP, CLIPPED),
-    "cnn-memorizes-more": (LARGER,),
+    "cnn-memorizes-more": (CONVOLUTIONAL,),
     "augmentation-amplifies": (AUGMENTATION,),
 }
 """By claim; of the others none."""
@@ -140,24 +142,17 @@ def experiment(name, seed, plain=LIKE_THE_DIGITS, **truths):
     planted.cache[PLAIN] = drawn(plain, rng, blocks=SIZE.blocks)
     for arm in ARMS.get(name, ()):
         truth = truths.get(arm, plain)
-        private = arm in (DP, CLIPPED)
-        blocks = SIZE.private_blocks if private else SIZE.arm_blocks
+        compared = arm in (AUGMENTATION, DP, CLIPPED, CONVOLUTIONAL)
+        blocks = SIZE.compared_blocks if compared else SIZE.arm_blocks
         planted.cache[arm] = drawn(truth, rng, blocks=blocks, low=False)
     clean = rng.normal(size=(12 * SIZE.clean_blocks, LETTERS))
     nothing = np.zeros(clean.shape)
-    none = np.full(clean.shape, CLEAN)
-    planted.cache["wholly clean"] = CanaryModels(
-        clean, nothing, nothing, nothing, none, EACH, clean[:, 0]
-    )
+    none = np.full(clean.shape, NO_CANARY)
+    planted.cache["wholly clean"] = CanaryModels(clean, *[nothing] * 4, none, EACH, clean[:, 0])
     return planted
 
 
 # ---- as fast as it takes -------------------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def _fewer_deals(monkeypatch):
-    monkeypatch.setattr(canaries, "DEALS", 20)  # fewer make the control harder
 
 
 # ---- false support -------------------------------------------------------------------------------
@@ -253,13 +248,13 @@ def test_the_false_alarm_rate_of_a_clean_model(tails, most):
     rates = []
     for seed in range(DRAWS):
         models = drawn(replace(NOTHING, tails=tails), np.random.default_rng(seed), blocks=6)
-        rates.append((models.p_values()[models.present == CLEAN] < 0.05).mean())
+        rates.append((models.p_values()[models.present == NO_CANARY] < 0.05).mean())
     assert 0.03 < np.mean(rates) < most
 
 
 # ---- power ---------------------------------------------------------------------------------------
 
-STRONGER = {"cnn-memorizes-more": LARGER, "augmentation-amplifies": AUGMENTATION}
+STRONGER = {"cnn-memorizes-more": CONVOLUTIONAL, "augmentation-amplifies": AUGMENTATION}
 """Where the finding is that an arm does more, all of its canaries move their models much."""
 
 
@@ -275,14 +270,15 @@ STRONGER = {"cnn-memorizes-more": LARGER, "augmentation-amplifies": AUGMENTATION
 )
 @pytest.mark.parametrize("tails", [False, True])
 def test_what_is_true_of_the_digits_is_found_with_power(name, tails):
-    """Controls included where effects are normal.
+    """Controls included where effects are normal, .88 where four arms must all be held clean.
 
     With heavy tails a clean stand-in is found now and then, and some of the four arms under
     "regularisation-does-not-prevent" cannot be held below 5 %: it is void in a third of worlds.
     """
     evidence = verdicts(name, 50, plain=replace(LIKE_THE_DIGITS, tails=tails))
     assert observed(evidence, "supported") > 0.9
-    assert tails or np.mean([each.verdict == "supported" for each in evidence]) > 0.9
+    least = 0.8 if name == "regularisation-does-not-prevent" else 0.9
+    assert tails or np.mean([each.verdict == "supported" for each in evidence]) > least
 
 
 @pytest.mark.parametrize("name", STRONGER)

@@ -1,3 +1,6 @@
+from dataclasses import FrozenInstanceError, fields
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -115,11 +118,35 @@ def test_bad_features_are_named(arguments, message):
         (Feature(), IMAGES[:0], r"images have shape \(0, 3, 9, 8\)"),
         (Feature(high=256), BYTES, "a feature from 0 to 256 does not fit into uint8 images"),
         (Feature(low=-1), BYTES, "a feature from -1 to 1 does not fit into uint8 images"),
+        (Feature(), BYTES, "the feature goes from 0 to 1, but uint8 .* low=0 and high=255"),
     ],
 )
 def test_images_that_cannot_hold_a_feature_are_named(feature, images, message):
-    with pytest.raises(ValueError, match=message):
-        feature.stamped(images)
+    for stamp in (feature.stamped, partial(feature.random_stamped, rng=np.random.default_rng(0))):
+        with pytest.raises(ValueError, match=message):
+            stamp(images)
+
+
+@pytest.mark.parametrize("feature", [Feature(high=255), Feature(high=255, channel=1)])
+def test_a_feature_that_changes_no_pixel_of_any_image_is_named(feature):
+    there = feature.stamped(BYTES)
+    with pytest.raises(ValueError, match="the feature changes no pixel of the images"):
+        feature.stamped(there)
+    there[2, 1, 1, 1] ^= 255
+    np.testing.assert_array_equal(feature.stamped(there), feature.stamped(BYTES))
+
+
+def test_a_feature_keeps_its_own_glyph_and_is_frozen():
+    ink = np.array([[0, 1], [1, 0]])
+    feature = Feature(ink)
+    ink[0, 0] = 1
+    assert feature.glyph.dtype == np.float64
+    assert feature.glyph.tolist() == [[0, 1], [1, 0]]
+    with pytest.raises(ValueError, match="read-only"):
+        feature.glyph[0, 0] = 1
+    with pytest.raises(FrozenInstanceError):
+        feature.row = 2
+    assert [field.name for field in fields(Feature) if not field.init] == []
 
 
 def test_an_unknown_kind_of_random_feature_is_named():
@@ -229,7 +256,7 @@ FULL = Feature(high=255)
         ([True] * 6, FULL, "dtype bool, expected positions in the pool"),
         ([[1]], FULL, r"examples have shape \(1, 1\)"),
         ([1], Feature(row=5, high=255), "a feature of 5 x 5 at row 5, .* beyond images of 9 x 8"),
-        ([1], Feature(), r"feature goes from 0 to 1, but the pool's bytes .* ink_range\(pool\)"),
+        ([1], Feature(), r"feature goes from 0 to 1, but uint8 images .* ink_range\(pool\)"),
     ],
 )
 def test_canaries_that_cannot_be_made_are_named(examples, feature, message):
@@ -243,6 +270,8 @@ def test_a_feature_that_is_there_already_is_named():
     pool = Dataset(images, np.arange(3))
     with pytest.raises(ValueError, match="the feature changes no pixel of example 1: choose"):
         stamped_copies(pool, [0, 1, 2], FULL)
+    with pytest.raises(ValueError, match="the feature changes no pixel"):
+        stamped_copies(pool, [1], FULL)
     assert len(stamped_copies(pool, [0, 2], FULL)) == 2
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from benchsuite.data.dataset import Dataset
-from benchsuite.experiments.canaries import CanaryExperiment
-from benchsuite.experiments.canary_banks import LARGER, MOMENTS, PLAIN
-from benchsuite.experiments.canary_models import CLEAN, LEFT_OUT, CanaryModels
+from benchsuite.experiments.canaries import P_BELOW, CanaryExperiment
+from benchsuite.experiments.canary_banks import CONVOLUTIONAL, MOMENTS, PLAIN
+from benchsuite.experiments.canary_models import LEFT_OUT, NO_CANARY, CanaryModels
 from benchsuite.experiments.regularisers import CLIPPED, DP, DROPOUT, ORDINARY
 from benchsuite.experiments.sizes import CanarySize
 from benchsuite.models import mlp
@@ -50,6 +50,7 @@ def models_of(effects=0.0, *, low=EACH, blocks=4, seed=0, **changes):
         "effects": noise + shift,
         "m": np.where(present >= 0, 1.0, -1.0),
         "m_bernoulli": np.where(present >= 0, -1.0, 1.0),
+        "t_p": np.where(present >= 0, 0.01, 0.5),
         "rank_p": np.where(present >= 0, 0.01, 0.5),
         "present": present,
         "high": EACH,
@@ -62,8 +63,8 @@ def models_of(effects=0.0, *, low=EACH, blocks=4, seed=0, **changes):
 def clean_models(level=0.0):
     effects = np.random.default_rng(9).normal(size=(12, LETTERS)) + level
     zeros = np.zeros(effects.shape)
-    present = np.full(effects.shape, CLEAN)
-    return CanaryModels(effects, zeros, zeros, zeros, present, EACH, np.ones(12))
+    present = np.full(effects.shape, NO_CANARY)
+    return CanaryModels(effects, *[zeros] * 4, present, EACH, np.ones(12))
 
 
 def experiment(*, columns=None, influence=None, **models):
@@ -102,6 +103,7 @@ def test_either_direction_and_low_influence_are_told_beside():
     found = by_name(experiment(none=models_of(effects_of(-LOUD, LOUD))).memorized())
     assert found == {
         "found": [0] * EACH,
+        P_BELOW: [0] * EACH,
         "found in either direction": [1] * EACH,
         "of low self-influence": [1] * EACH,
         "of low, in either direction": [1] * EACH,
@@ -111,8 +113,9 @@ def test_either_direction_and_low_influence_are_told_beside():
 def test_among_clean_stand_ins_nothing_is_found():
     planted = experiment(none=models_of(effects_of(LOUD, LOUD)))
     found = by_name(planted.under("clean").memorized())
-    assert set(found) == {"found", "found in either direction"}
+    assert set(found) == {"found", P_BELOW, "found in either direction"}
     assert np.mean(found["found"]) < 0.05
+    assert np.mean(found[P_BELOW]) < 0.15
 
 
 # ---- false alarms --------------------------------------------------------------------------------
@@ -124,18 +127,19 @@ def test_false_alarms_are_of_clean_models_at_both_levels():
     assert set(alarms) == {
         "false alarms",
         "at 1 %",
-        "of the paper's sign test",
-        "with Bernoulli features",
+        "of the paper's sign, M > 0",
+        "of the paper's t-test",
+        "of M > 0, Bernoulli features",
         "of the rank among glyphs",
         "of models without any canary",
     }
-    clean, p = plain.present == CLEAN, plain.p_values()
+    clean, p = plain.present == NO_CANARY, plain.p_values()
     for name, level in (("false alarms", 0.05), ("at 1 %", 0.01)):
         shares = [(p[g::EACH][clean[g::EACH]] < level).mean() for g in range(EACH)]
         assert alarms[name] == pytest.approx(shares)
     assert alarms["false alarms"] != alarms["at 1 %"]
-    assert alarms["of the paper's sign test"] == [0] * EACH  # m is below 0 in clean models
-    assert alarms["with Bernoulli features"] == [1] * EACH
+    assert alarms["of the paper's sign, M > 0"] == [0] * EACH  # m is below 0 in clean models
+    assert alarms["of M > 0, Bernoulli features"] == [1] * EACH
     assert alarms["of the rank among glyphs"] == [0] * EACH
 
 
@@ -162,10 +166,12 @@ def arm(effect, seed=0):
 def test_each_of_the_papers_regularisers_has_its_share():
     arms = {name: arm(LOUD if name == DROPOUT else 0.0) for name in ORDINARY}
     found = by_name(experiment(**arms).despite_regularisers())
-    assert list(found) == list(ORDINARY)
+    assert list(found) == [*ORDINARY, P_BELOW]
     assert found.pop(DROPOUT) == [1] * EACH
+    assert min(found.pop(P_BELOW)) >= 1 / len(ORDINARY)
     assert np.max(list(found.values())) < 0.1
     clean = by_name(experiment(**arms).under("clean").despite_regularisers())
+    assert np.mean(clean.pop(P_BELOW)) < 0.15
     assert np.max(list(clean.values())) < 0.1
 
 
@@ -180,7 +186,7 @@ def test_under_privacy_without_noise_another_arm_is_looked_at():
     assert clipped["found"] == [0] * EACH
 
 
-@pytest.mark.parametrize("name", [LARGER, DROPOUT])
+@pytest.mark.parametrize("name", [CONVOLUTIONAL, DROPOUT])
 def test_other_models_are_compared_with_plain_ones_fold_by_fold(name):
     effects = effects_of(0.0)
     effects[:, 0] = LOUD
@@ -255,7 +261,7 @@ def test_epochs_that_less_than_half_of_the_models_reach_are_left_out(late):
 def test_clean_stand_ins_of_models_that_stopped_early():
     planted = experiment(columns=early_bank()).under("clean")
     numbers = by_name(planted.before_overfitting())
-    assert set(numbers) == {"found"}
+    assert set(numbers) == {"found", P_BELOW}
     assert np.mean(numbers["found"]) < 0.1
 
 
@@ -286,7 +292,7 @@ def test_effects_that_follow_self_influence_correlate():
 
 def test_dealt_to_others_self_influence_says_nothing():
     units = by_name(correlated(1.0).under("shuffled").influence_and_memorization())
-    assert np.abs(units["r"]).max() < 0.1
+    assert np.abs(units["r"]).max() < 4 / np.sqrt(2 * EACH * LETTERS)
     assert len(set(units["r"])) == SIZE.blocks
 
 
@@ -309,7 +315,7 @@ def test_effects_of_a_block_are_in_the_order_of_the_chosen_in_deviations_of_clea
     for of_block in every:
         assert np.argsort(of_block).tolist() == list(range(effects.size))
     letter, model = 1, int(np.flatnonzero(models.present[:, 1] == 5)[0])
-    clean = models.effects[models.present[:, letter] == CLEAN, letter]
+    clean = models.effects[models.present[:, letter] == NO_CANARY, letter]
     expected = (models.effects[model, letter] - clean.mean()) / clean.std(ddof=1)
     block = 4 * EACH
     assert every[model // block][letter * 2 * EACH + 5] == pytest.approx(expected)

@@ -8,17 +8,18 @@ from scipy.special import softmax
 from torch import nn
 
 from benchsuite.data.dataset import Dataset
+from benchsuite.data.outliers import out_of_distribution
 from benchsuite.experiments import canary_banks
 from benchsuite.experiments.canary_banks import (
     BERNOULLI,
+    CONVOLUTIONAL,
     FIRST_GLYPH,
-    LARGER,
     MOMENTS,
-    OBSERVED_EPOCHS,
     UNIFORM,
     UNIQUE,
     CanaryBanks,
 )
+from benchsuite.experiments.canary_choice import OBSERVED_EPOCHS
 from benchsuite.experiments.canary_models import LEFT_OUT
 from benchsuite.experiments.regularisers import CLIPPED, DECAY, DP, DROPOUT, EARLY
 from benchsuite.experiments.sizes import CANARY_SIZES
@@ -117,7 +118,8 @@ def test_the_probe_is_clean_images_then_each_letter_and_what_it_is_compared_with
     assert probe.groups.tolist() == np.repeat(np.arange(1 + LETTERS * VERSIONS), IMAGES).tolist()
     groups = probe.images.reshape(-1, IMAGES, *probe.images.shape[1:])
     clean = groups[0]
-    assert np.array_equal(clean, banks.foreign)
+    foreign = out_of_distribution(banks.subject.pool, IMAGES, seed=0)
+    assert np.array_equal(clean, foreign)
     of_pool = banks.subject.pool.images.reshape(300, -1)
     assert not (of_pool[:, None] == clean.reshape(IMAGES, -1)).all(axis=2).any()
     for number, letter in enumerate(letters):
@@ -296,23 +298,23 @@ def test_arms_are_other_subjects_on_the_same_stamped_pool():
 
 
 def test_the_larger_network_is_the_papers_next(monkeypatch):
-    larger = planned().arm_bank(LARGER).subject
-    assert larger.name == "planned-larger-canaries"
+    larger = planned().arm_bank(CONVOLUTIONAL).subject
+    assert larger.name == "planned-convolutional-canaries"
     kinds = [type(layer) for layer in larger.model()]
     assert kinds.count(nn.Conv2d) == 2
     assert kinds.count(nn.Linear) == 3
     assert next(larger.model().parameters()).shape == (SIZE.filters, 1, 3, 3)
     monkeypatch.setattr(canary_banks, "densenet", partial(densenet, depth=10))  # of 100 is slow
     on_colour = planned(partial(cnn2, 3, 16, 3), pool=noise((3, 16, 16), 40))
-    assert on_colour.arm_bank(LARGER).subject.model.func is densenet
+    assert on_colour.arm_bank(CONVOLUTIONAL).subject.model.func is densenet
 
 
 def test_networks_without_a_larger_one_cannot_resolve():
     small = planned(partial(digits_cnn, 3), pool=noise((1, 8, 8)))
     with pytest.raises(CannotResolveError, match="planned is neither an mlp nor a cnn2"):
-        small.arm_bank(LARGER)
+        small.arm_bank(CONVOLUTIONAL)
     with pytest.raises(CannotResolveError, match="images of 28 x 20 pixels are not square"):
-        planned(pool=noise((1, 28, 20))).arm_bank(LARGER)
+        planned(pool=noise((1, 28, 20))).arm_bank(CONVOLUTIONAL)
 
 
 def test_images_with_few_places_have_few_letters():

@@ -8,9 +8,9 @@ import pytest
 from benchsuite.data.canaries import LETTERS
 from benchsuite.experiments import canary_figures
 from benchsuite.experiments.canaries import CanaryExperiment
-from benchsuite.experiments.canary_banks import LARGER, PLAIN
+from benchsuite.experiments.canary_banks import CONVOLUTIONAL, PLAIN
 from benchsuite.experiments.canary_figures import ARRAYS
-from benchsuite.experiments.canary_models import CLEAN
+from benchsuite.experiments.canary_models import NO_CANARY
 from benchsuite.experiments.regularisers import REGULARISERS
 from benchsuite.experiments.sizes import CANARY_SIZES
 from benchsuite.report import feature_figures, feature_pictures, figures
@@ -34,7 +34,7 @@ class Silent:
 def experiment(tmp_path_factory):
     workshop = Workshop(tmp_path_factory.mktemp("banks"), "cpu", Silent)
     # Of one block of an arm too few models are clean for others to stand in for canary models.
-    size = replace(CANARY_SIZES["smoke"], arm_blocks=2, private_blocks=2, reported_blocks=2)
+    size = replace(CANARY_SIZES["smoke"], arm_blocks=2, compared_blocks=2, reported_blocks=2)
     return CanaryExperiment(load_subject("digits28-tiny"), size, workshop)
 
 
@@ -75,7 +75,7 @@ def test_one_clean_model_serves_all_letters_where_there_is_one(experiment, monke
     )
     experiment.figure("where-it-looks")
     present = experiment.plain.present[asked]
-    wholly_clean = (present == CLEAN).all(axis=1)
+    wholly_clean = (present == NO_CANARY).all(axis=1)
     assert wholly_clean.sum() == 1
     assert (present[~wholly_clean] >= 0).any(axis=1).all()
     assert len(asked) <= 3
@@ -92,7 +92,7 @@ def test_the_share_found_by_letter_is_the_mean_over_its_canaries(experiment, arr
         interval = t_interval(of_canaries)
         names = "found", "found_low", "found_high"
         assert tuple(by_letter[name][letter] for name in names) == pytest.approx(interval)
-        clean = present == CLEAN
+        clean = present == NO_CANARY
         alarm = (models.p_values()[clean, letter] < 0.05).mean()
         assert by_letter["clean_alarm"][letter] == pytest.approx(alarm)
         effect = models.effects[clean, letter].mean()
@@ -110,7 +110,7 @@ def test_a_mean_over_no_positive_score_is_nan(experiment):
 
 
 def test_ways_of_training_with_too_few_models_are_left_out(experiment, arrays):
-    assert arrays["regularisers"]["arms"].tolist() == ["none", *REGULARISERS, LARGER]
+    assert arrays["regularisers"]["arms"].tolist() == ["none", *REGULARISERS, CONVOLUTIONAL]
     few = replace(experiment, size=CANARY_SIZES["smoke"], cache={})
     assert few.figure("regularisers")["arms"].tolist() == ["none"]
 

@@ -8,9 +8,12 @@ from scipy.special import softmax
 from benchsuite.data.canaries import Feature
 from benchsuite.experiments import feature_audit, feature_cases
 from benchsuite.experiments.feature_audit import (
+    ALARMS,
+    BEYOND,
     BUILT_IN,
     GLYPHS,
     PARTS,
+    RAISED,
     FeatureAuditExperiment,
     FeatureCase,
     load_feature_case,
@@ -45,31 +48,36 @@ def experiment(told=0.0, seed=0, clean=CLEAN, control=""):
     return FeatureAuditExperiment(case(told, seed, clean), control)
 
 
+def excess(audit):
+    return [part[BEYOND] for part in audit.parts()]
+
+
 def verdict(audit):
-    return decide(greater(than=0.0), list(audit.excess()), 0.05).verdict
+    return decide(greater(than=0.0), excess(audit), 0.05).verdict
 
 
 def test_a_model_that_reacts_to_the_letter_is_found_and_its_clean_model_is_not():
     memorized = experiment(told=4.0)
-    assert len(list(memorized.excess())) == PARTS
+    assert len(excess(memorized)) == PARTS
     assert verdict(memorized) == "supported"
-    assert verdict(memorized.under("clean-model")) == "refuted"
+    assert np.mean([part[ALARMS] for part in memorized.under("clean-model").parts()]) < 0.25
     assert verdict(experiment()) == "refuted"
 
 
 def test_clean_models_are_called_guilty_no_oftener_than_stated():
     """In deciding whether the mean over parts is above 0: 5 standard errors over one in twenty."""
-    guilty = [np.mean(list(experiment(seed=seed).excess())) > 0 for seed in range(120)]
+    guilty = [np.mean(excess(experiment(seed=seed))) > 0 for seed in range(120)]
     assert np.mean(guilty) <= 0.05 + 5 * np.sqrt(0.05 * 0.95 / 120)
 
 
 @pytest.fixture
 def planted():
     """A case whose effects are given: of the audited model and of the clean ones."""
-    effects = np.random.default_rng(3).normal(size=(1 + CLEAN, PARTS))
+    rng = np.random.default_rng(3)
+    effects, raised = rng.normal(size=(1 + CLEAN, PARTS)), rng.integers(9, size=(1 + CLEAN, PARTS))
 
     def of(control=""):
-        return FeatureAuditExperiment(case(), control, {"effects": effects}), effects
+        return FeatureAuditExperiment(case(), control, {"answers": (effects, raised)}), effects
 
     return of
 
@@ -79,17 +87,47 @@ def test_excess_is_beyond_what_one_more_clean_model_exceeds_once_in_twenty(plant
     clean = effects[1:]
     reach = stats.t.ppf(0.95, CLEAN - 1) * np.sqrt(1 + 1 / CLEAN)
     bound = clean.mean(axis=0) + reach * clean.std(axis=0, ddof=1)
-    assert list(audit.excess()) == pytest.approx(list(effects[0] - bound))
+    assert excess(audit) == pytest.approx(list(effects[0] - bound))
 
 
-def test_the_clean_model_in_the_middle_stands_in_held_against_the_others(planted):
+def test_every_clean_model_stands_in_held_against_the_others(planted):
     audit, effects = planted("clean-model")
-    clean = effects[1:]
-    middle = np.argsort(clean.mean(axis=1))[CLEAN // 2]
-    others = np.delete(clean, middle, axis=0)
+    clean, alarms = effects[1:], []
     reach = stats.t.ppf(0.95, CLEAN - 2) * np.sqrt(1 + 1 / (CLEAN - 1))
-    bound = others.mean(axis=0) + reach * others.std(axis=0, ddof=1)
-    assert list(audit.excess()) == pytest.approx(list(clean[middle] - bound))
+    for k in range(CLEAN):
+        others = np.delete(clean, k, axis=0)
+        alarms.append(clean[k] > others.mean(axis=0) + reach * others.std(axis=0, ddof=1))
+    shares = [part[ALARMS] for part in audit.parts()]
+    assert shares == pytest.approx(list(np.mean(alarms, axis=0)))
+
+
+def test_raised_probabilities_are_those_of_the_models_that_were_asked(planted):
+    audit, _ = planted()
+    assert [part[RAISED] for part in audit.parts()] == audit.raised.sum(axis=0).tolist()
+
+
+def test_raised_probabilities_are_counted_in_the_part_of_their_image():
+    audited = case()
+
+    def predict(images):
+        outputs = audited.predict(images)
+        outputs[10] = [0, 1, 0]
+        return outputs
+
+    asked = FeatureCase("lab", predict, IMAGES, LETTER, audited.clean)
+    raised = FeatureAuditExperiment(asked).raised
+    expected = np.zeros((1 + CLEAN, PARTS))
+    expected[0, 10 % PARTS] = 2 * (2 + GLYPHS)
+    np.testing.assert_array_equal(raised, expected)
+
+
+def test_clean_models_that_are_one_model_are_refused():
+    with pytest.raises(ValueError, match="these clean models are one model"):
+        list(
+            FeatureAuditExperiment(
+                FeatureCase("lab", model(0), IMAGES, LETTER, [model(1)] * 5)
+            ).parts()
+        )
 
 
 def test_effects_are_those_of_the_audit_on_each_part():
@@ -122,8 +160,8 @@ def test_models_are_asked_once_for_both_arms():
         audited.clean,
     )
     audit = FeatureAuditExperiment(asked)
-    list(audit.excess())
-    list(audit.under("clean-model").excess())
+    list(audit.parts())
+    list(audit.under("clean-model").parts())
     assert len(calls) == 2 + GLYPHS
 
 
@@ -148,7 +186,7 @@ def test_logits_are_refused():
         "lab", lambda images: images[:, 0, :3] * 5, IMAGES, LETTER, [model(k) for k in range(4)]
     )
     with pytest.raises(ValueError, match="expected probabilities: apply softmax"):
-        list(FeatureAuditExperiment(odd).excess())
+        list(FeatureAuditExperiment(odd).parts())
 
 
 def test_a_case_is_loaded_by_name_and_nothing_else(monkeypatch):

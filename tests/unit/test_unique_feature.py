@@ -6,8 +6,11 @@ from scipy.special import rel_entr, softmax
 from benchsuite.memorization.unique_feature import (
     FLOOR,
     calibrated_score,
+    clean_bound,
     clean_p_value,
     glyph_effect,
+    prediction_p_value,
+    stamp_divergences,
     unique_feature_score,
 )
 
@@ -98,7 +101,76 @@ def test_a_p_value_is_that_of_a_prediction():
     clean = np.array([0.1, -0.4, 0.3, 0.2])
     t = (1.5 - clean.mean()) / (clean.std(ddof=1) * np.sqrt(1.25))
     assert clean_p_value([1.5, -9], clean) == pytest.approx([stats.t.sf(t, 3), 1], abs=1e-3)
-    assert clean_p_value([2.0, 1.0], [1.0, 1.0, 1.0]).tolist() == [0, 1]
+    assert prediction_p_value([1.5, 2.0, 1.0], 1.0, [1.0, 0.0, 0.0], [4, 3, 3]) == pytest.approx(
+        [stats.t.sf(0.5 / np.sqrt(1.25), 3), 0, 1]
+    )
+
+
+def test_a_bound_is_the_effect_whose_p_value_is_the_rate():
+    clean = np.random.default_rng(5).normal(3, 2, size=(6, 4))
+    bound = clean_bound(clean, 0.07)
+    assert bound.shape == (4,)
+    for of_part, effects in zip(bound, clean.T, strict=True):
+        assert clean_p_value(of_part, effects) == pytest.approx(0.07)
+
+
+@pytest.mark.parametrize("alike", [0.0, 1e-9, 1e-7])
+@pytest.mark.parametrize("effect", [-0.7, 0.0, 300.0])
+def test_clean_models_that_are_one_model_are_named(alike, effect):
+    """At rounding level of single precision they are one too; whoever varies is let through."""
+    clean = effect + alike * np.arange(4)
+    with pytest.raises(ValueError, match=r"these clean models are one model.*vary their seed or"):
+        clean_p_value(1.0, clean)
+    with pytest.raises(ValueError, match="these clean models are one model"):
+        clean_bound(np.transpose([[0.0, 1.0, 2.0, 3.0], clean]), 0.05)
+    assert 0 < clean_p_value(effect + 0.1, effect + 0.01 * np.arange(4)) < 0.05
+
+
+# ---- asking a model ----
+
+
+def by_name(outputs):
+    """A model that answers by an array's first number, and the list of what it is asked."""
+    asked = []
+
+    def predict(images):
+        asked.append(int(images[0]))
+        return outputs[int(images[0])]
+
+    return predict, asked
+
+
+def test_a_model_is_asked_once_about_the_clean_images_and_each_stamp():
+    predict, asked = by_name([CLEAN, UNIQUE, RANDOM])
+    divergences, floored = stamp_divergences(predict, np.zeros(40), np.ones((2, 40)) * [[1], [2]])
+    assert asked == [0, 1, 2]
+    expected = [rel_entr(CLEAN, each).sum(1) for each in (UNIQUE, RANDOM)]
+    np.testing.assert_allclose(divergences, expected)
+    assert floored.shape == (3, 40)
+    assert floored.sum() == 0
+
+
+def test_raised_probabilities_are_counted_for_each_image():
+    zeros, whole = UNIQUE.copy(), np.eye(5)[np.full(40, 2)]
+    zeros[7] = [0, 0, 0.5, 0.5, 0]
+    predict, _ = by_name([CLEAN, zeros, whole])
+    divergences, floored = stamp_divergences(predict, np.zeros(40), np.ones((2, 40)) * [[1], [2]])
+    assert np.isfinite(divergences).all()
+    assert floored[0].sum() == 0
+    assert floored[1].tolist() == [3 * (image == 7) for image in range(40)]
+    assert floored[2].tolist() == [4] * 40
+
+
+def test_bad_answers_are_named():
+    for outputs, message in (
+        ([CLEAN - 1, UNIQUE], "clean holds values .* expected probabilities: apply softmax"),
+        ([CLEAN, UNIQUE - 1], "stamped holds values .* expected probabilities: apply softmax"),
+        ([CLEAN, UNIQUE[:30]], r"stamped has shape \(30, 5\) and clean \(40, 5\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            stamp_divergences(by_name(outputs)[0], np.zeros(40), [np.ones(40)])
+    with pytest.raises(ValueError, match="stamped is empty"):
+        stamp_divergences(by_name([CLEAN])[0], np.zeros(40), [])
 
 
 def test_bad_clean_effects_are_named():
