@@ -270,15 +270,10 @@ STRONGER = {"cnn-memorizes-more": CONVOLUTIONAL, "augmentation-amplifies": AUGME
 )
 @pytest.mark.parametrize("tails", [False, True])
 def test_what_is_true_of_the_digits_is_found_with_power(name, tails):
-    """Controls included where effects are normal, .88 where four arms must all be held clean.
-
-    With heavy tails a clean stand-in is found now and then, and some of the four arms under
-    "regularisation-does-not-prevent" cannot be held below 5 %: it is void in a third of worlds.
-    """
+    """Controls included where effects are normal."""
     evidence = verdicts(name, 50, plain=replace(LIKE_THE_DIGITS, tails=tails))
     assert observed(evidence, "supported") > 0.9
-    least = 0.8 if name == "regularisation-does-not-prevent" else 0.9
-    assert tails or np.mean([each.verdict == "supported" for each in evidence]) > least
+    assert tails or np.mean([each.verdict == "supported" for each in evidence]) > 0.9
 
 
 @pytest.mark.parametrize("name", STRONGER)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchsuite.data.dataset import Dataset
-from benchsuite.experiments.canaries import P_BELOW, CanaryExperiment
+from benchsuite.experiments.canaries import ALL_FOUR, P_BELOW, CanaryExperiment
 from benchsuite.experiments.canary_banks import CONVOLUTIONAL, MOMENTS, PLAIN
 from benchsuite.experiments.canary_models import LEFT_OUT, NO_CANARY, CanaryModels
 from benchsuite.experiments.regularisers import CLIPPED, DP, DROPOUT, ORDINARY
@@ -166,7 +166,8 @@ def arm(effect, seed=0):
 def test_each_of_the_papers_regularisers_has_its_share():
     arms = {name: arm(LOUD if name == DROPOUT else 0.0) for name in ORDINARY}
     found = by_name(experiment(**arms).despite_regularisers())
-    assert list(found) == [*ORDINARY, P_BELOW]
+    assert list(found) == [*ORDINARY, ALL_FOUR, P_BELOW]
+    assert found.pop(ALL_FOUR) == pytest.approx(np.mean([found[n] for n in ORDINARY], axis=0))
     assert found.pop(DROPOUT) == [1] * EACH
     assert min(found.pop(P_BELOW)) >= 1 / len(ORDINARY)
     assert np.max(list(found.values())) < 0.1
