@@ -379,8 +379,6 @@ def test_built_in_subjects_load_by_the_same_path(name):
     assert load_subject(BUILT_IN[name]).identity() == built_in.identity()
     assert built_in.model_identity()["made_by"]
     assert BUILT_IN[name] == f"benchsuite.subjects:{name.replace('-', '_')}"
-    made = getattr(subject_module, name.replace("-", "_"))()  # where they lay before
-    assert made.identity() == built_in.identity()
 
 
 def test_every_built_in_subject_has_its_function_and_no_other_name_is_one():
@@ -397,7 +395,7 @@ def test_the_enlarged_digits_are_learned_by_the_papers_mlp():
     assert (len(loaded.pool), len(loaded.validation), len(loaded.test)) == (1200, 300, 297)
     assert loaded.pool.inputs().shape[1:] == (1, 28, 28)
     assert [tuple(p.shape) for p in loaded.model().parameters()][::2] == MLP
-    assert loaded.recipe == adam(epochs=12, batch_size=128, learning_rate=1e-3)
+    assert loaded.recipe == adam(epochs=10, batch_size=128, learning_rate=1e-3)
 
 
 def test_the_tiny_enlarged_digits_are_a_part_with_every_class():
