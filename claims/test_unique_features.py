@@ -19,8 +19,12 @@ Two words recur. A canary is *found* where the letter moves its model too much f
 at a false discovery rate of 5 %. It is *told apart* as often as the letter's effect is further from
 the mean of clean models, in either direction, than a clean model's: 50 % is chance.
 
-Margins were set after a pilot with another seed and split. Moved after the first runs of the
-claims, before release: see "dp-does-prevent" and the controls of "cnn-memorizes-more".
+Margins were set after a pilot with another seed and split. Moved after first runs of the claims,
+before release, where a simulation gave a claim or its control too little power: "at 1 %" of
+"score-is-specific" (.03 to .04), how many clean stand-ins may have p below .05 (.1 to .12 of plain
+models, to .2 of the fewer of an arm), the control of "self-influence-is-weak-predictor" (.1 to .3,
+as one deal took the place of the mean of a hundred), and those that "dp-does-prevent",
+"regularisation-does-not-prevent" and "cnn-memorizes-more" speak of.
 """
 
 from benchsuite.claim import REFUTED, Declared, Family, claim

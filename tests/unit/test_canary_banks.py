@@ -170,6 +170,8 @@ def test_scores_are_those_of_the_models_own_outputs(banks):
             for name, other in (("m", UNIFORM), ("m_bernoulli", BERNOULLI)):
                 m = unique_feature_score(clean, versions[UNIQUE], versions[other]).m
                 assert getattr(scores, name)[model, letter] == pytest.approx(m, rel=1e-3, abs=1e-6)
+            papers = unique_feature_score(clean, versions[UNIQUE], versions[UNIFORM])
+            assert scores.t_p[model, letter] == pytest.approx(papers.p_value, rel=0.02, abs=1e-4)
     correct = bank.column("test", "correct").mean(axis=1)
     assert scores.accuracy == pytest.approx(correct)
     assert scores.high == EACH
