@@ -8,7 +8,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchsuite.attacks import attack_success_rate, lira, privacy_score
+    from benchsuite.attacks import (
+        Observations,
+        attack_success_rate,
+        lira,
+        privacy_score,
+        rmia,
+        sablayrolles,
+        shokri,
+        song_mittal,
+        yeom,
+    )
     from benchsuite.data import Dataset, Feature
     from benchsuite.experiments.feature_audit import FeatureCase
     from benchsuite.memorization import (
@@ -41,6 +51,7 @@ __all__ = [
     "Dataset",
     "Feature",
     "FeatureCase",
+    "Observations",
     "Privacy",
     "Recipe",
     "ShadowBank",
@@ -57,18 +68,33 @@ __all__ = [
     "load_subject",
     "log_likelihood_ratio",
     "privacy_score",
+    "rmia",
     "roc_curve",
+    "sablayrolles",
     "sample_complexity",
     "scaled_confidence",
+    "shokri",
     "soft_llr_advantage",
+    "song_mittal",
     "total_variation",
     "tpr_at_fpr",
     "train_shadows",
     "unique_feature_score",
+    "yeom",
 ]
 
 _HOMES = {
-    "attacks": ("attack_success_rate", "lira", "privacy_score"),
+    "attacks": (
+        "Observations",
+        "attack_success_rate",
+        "lira",
+        "privacy_score",
+        "rmia",
+        "sablayrolles",
+        "shokri",
+        "song_mittal",
+        "yeom",
+    ),
     "data": ("Dataset", "Feature"),
     "experiments.feature_audit": ("FeatureCase",),
     "memorization": (

@@ -1,46 +1,20 @@
-"""The pytest plugin: options, tiers, fixtures that train, and what the terminal says."""
+"""The pytest plugin: options, tiers and what the terminal says; the fixtures are beside it."""
 
-import os
 import re
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-import torch
 
-from benchsuite.claim import TIERS, Claim, gather
-from benchsuite.data.sources import DataUnavailable
-from benchsuite.experiments.canaries import CanaryExperiment
-from benchsuite.experiments.feature_audit import FeatureAuditExperiment, load_feature_case
-from benchsuite.experiments.locality import LocalityExperiment
-from benchsuite.experiments.membership import MembershipExperiment
-from benchsuite.experiments.onion import OnionExperiment
-from benchsuite.experiments.sizes import ONION_SIZES, OnionSize
-from benchsuite.experiments.svm_onion import SvmOnion
-from benchsuite.experiments.twins import TwinsExperiment
-from benchsuite.progress import TrainingProgress
-from benchsuite.recording import Ground, record_evidence
+from benchsuite.claim import TIERS, Claim
 from benchsuite.report.build import build
 from benchsuite.report.schema import Result, read_results
-from benchsuite.report.terminal import failure, verdict_lines
-from benchsuite.setting import (
-    Prepared,
-    Setting,
-    Trained,
-    TrainedCanaries,
-    prepare,
-    train_canaries,
-    train_setting,
-)
-from benchsuite.shadows import BankError, ShadowBank
-from benchsuite.subject import BUILT_IN, Subject
-from benchsuite.workshop import Workshop
+from benchsuite.report.terminal import verdict_lines
+from benchsuite.setting import Setting
+from benchsuite.subject import BUILT_IN
 
-AnyTrained = TypeVar("AnyTrained", bound=Trained)
+pytest_plugins = ("benchsuite.fixtures",)
 
 VERDICT = "verdict"
 """Name of the property by which a test's report carries its claim's verdict."""
@@ -190,180 +164,6 @@ def _check_claims_can_run(config: pytest.Config, asked: str) -> None:
         read_results(config.getoption("--reports"))
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
-
-
-# ---- fixtures ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def setting(request: pytest.FixtureRequest) -> Setting:
-    """Subject and tier of the claims that run now."""
-    chosen: Setting = request.param
-    return chosen
-
-
-@pytest.fixture(scope="session")
-def trained(setting: Setting, pytestconfig: pytest.Config) -> Trained:
-    """The setting's subject with its shadow bank, trained as far as the bank lacks it."""
-    return _run_or_say(lambda: train_setting(_prepared(setting, pytestconfig)))
-
-
-@pytest.fixture(scope="session")
-def trained_canaries(setting: Setting, pytestconfig: pytest.Config) -> TrainedCanaries:
-    """The setting's subject with its bank of models that have canaries."""
-    return _run_or_say(lambda: train_canaries(_prepared(setting, pytestconfig)))
-
-
-def _prepared(setting: Setting, config: pytest.Config) -> Prepared:
-    device = config.getoption("--device")
-    if setting.tier == "gpu" and device is None and not torch.cuda.is_available():
-        message = "the gpu tier needs CUDA; --device cpu runs it in miniature, as plumbing"
-        if os.environ.get("REQUIRE_GPU") == "1":
-            pytest.fail(f"REQUIRE_GPU=1: {message}", pytrace=False)
-        pytest.skip(message)
-    try:
-        return prepare(
-            setting,
-            folder=config.getoption("--banks"),
-            device=device,
-            shadows=config.getoption("--shadows"),
-            watch=partial(TrainingProgress, config),
-        )
-    except DataUnavailable as error:
-        if setting.tier == "cpu":  # which asks for no download: it decides what is here
-            pytest.skip(str(error))
-        pytest.fail(str(error), pytrace=False)
-    except ValueError as error:
-        pytest.fail(str(error), pytrace=False)
-
-
-def _run_or_say(train: Callable[[], AnyTrained]) -> AnyTrained:
-    try:
-        return train()
-    except (ValueError, BankError, DataUnavailable) as error:
-        pytest.fail(str(error), pytrace=False)
-
-
-@pytest.fixture(scope="session")
-def membership(trained: Trained) -> MembershipExperiment:
-    """The membership paper's experiment on the setting's bank."""
-    bank = trained.bank
-    return MembershipExperiment(
-        bank.column("pool", "confidence"),
-        bank.column("pool", "correct"),
-        bank.membership,
-        trained.references,
-        bank.design.block,
-        pool=trained.subject.pool,
-    )
-
-
-@pytest.fixture(scope="session")
-def attacked(trained: Trained) -> dict[Any, Any]:
-    """The worlds that the setting's experiments have attacked, for all of them."""
-    return {}
-
-
-@pytest.fixture(scope="session")
-def onion(trained: Trained, attacked: dict[Any, Any]) -> OnionExperiment:
-    """The onion paper's experiments on layers, its worlds beside the setting's bank."""
-    return OnionExperiment(*_onion_of(trained), cache=attacked)
-
-
-@pytest.fixture(scope="session")
-def twins(trained: Trained, attacked: dict[Any, Any]) -> TwinsExperiment:
-    """The onion paper's experiments on duplicates."""
-    return TwinsExperiment(*_onion_of(trained), cache=attacked)
-
-
-@pytest.fixture(scope="session")
-def locality(trained: Trained, attacked: dict[Any, Any]) -> LocalityExperiment:
-    """The onion paper's experiments on single targets."""
-    return LocalityExperiment(*_onion_of(trained), cache=attacked)
-
-
-@pytest.fixture(scope="session")
-def svm(trained: Trained) -> SvmOnion:
-    """Support vector machines on the setting's pool."""
-    pool = trained.subject.pool
-    units = 2 if trained.setting.tier == "smoke" else 8  # a part of too few has no inert examples
-    return SvmOnion(pool.inputs(), pool.labels, units, seed=trained.bank.design.seed)
-
-
-@pytest.fixture(scope="session")
-def feature_audit(setting: Setting) -> FeatureAuditExperiment:
-    """The audit of one trained model for one feature."""
-    try:
-        return FeatureAuditExperiment(load_feature_case(setting.subject))
-    except ValueError as error:
-        pytest.fail(str(error), pytrace=False)
-
-
-@pytest.fixture(scope="session")
-def canaries(trained_canaries: TrainedCanaries) -> CanaryExperiment:
-    """The unique-feature paper's experiments on models with canaries."""
-    return trained_canaries.experiment
-
-
-def _onion_of(trained: Trained) -> tuple[Subject, ShadowBank, OnionSize, Workshop]:
-    size = ONION_SIZES["smoke" if trained.miniature else trained.setting.tier]
-    return trained.subject, trained.bank, size, trained.workshop
-
-
-@pytest.fixture
-def decide_claim(request: pytest.FixtureRequest, setting: Setting) -> Callable[[Claim, Any], None]:
-    """Decides a claim on an experiment, records it, and fails unless it came out as declared."""
-
-    def run(claim: Claim, experiment: Any) -> None:
-        trained: Trained | None = None
-        noting: AbstractContextManager[list[ShadowBank]] = nullcontext([])
-        if isinstance(experiment, FeatureAuditExperiment):
-            ground = Ground(experiment.case.name, setting.tier, experiment.case.digest, None)
-        else:
-            with_canaries = isinstance(experiment, CanaryExperiment)
-            trained = request.getfixturevalue("trained_canaries" if with_canaries else "trained")
-            data = trained.subject.pool.digest
-            ground = Ground(trained.subject.name, setting.tier, data, trained.bank)
-            noting = trained.workshop.noting()
-        try:
-            with noting as banks:
-                evidence = gather(claim, experiment, setting.subject, setting.tier)
-        except (BankError, DataUnavailable) as error:
-            pytest.fail(str(error), pytrace=False)
-        if trained is not None and not trained.decides:
-            evidence = evidence.as_plumbing()
-        folder = Path(request.config.getoption("--reports"))
-        results = record_evidence(
-            folder,
-            claim,
-            experiment,
-            evidence,
-            ground,
-            banks,
-            rerun=_rerun(request, setting),
-            clone=request.config.rootpath,
-        )
-        request.config.stash[RESULTS] += results
-        request.node.user_properties.append((VERDICT, evidence.verdict))
-        if not evidence.as_expected:
-            pytest.fail(failure(results), pytrace=False)
-
-    return run
-
-
-def _rerun(request: pytest.FixtureRequest, setting: Setting) -> str:
-    """The command that runs this item again, with the options that matter to it."""
-    config, node = request.config, request.node
-    file = Path(node.path).relative_to(config.rootpath).as_posix()
-    option = "--audit" if "feature_audit" in request.fixturenames else "--subject"
-    own = config.getoption(option)
-    words = [f"pytest {file}::{node.originalname}", f"-m {setting.tier}"]
-    words.append(f"{option} {setting.subject}" if own else f"-k {setting.subject}")
-    for other in ("--device", "--shadows", "--banks", "--reports"):
-        value = config.getoption(other)
-        if value not in (None, DEFAULTS.get(other)):
-            words.append(f"{other} {value}")
-    return " ".join(words)
 
 
 # ---- what the terminal shows ---------------------------------------------------------------------

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchsuite.claim import Tier
 from benchsuite.experiments.canaries import CanaryExperiment
-from benchsuite.experiments.sizes import canary_size, membership_size
+from benchsuite.experiments.sizes import AttackSize, attack_size, canary_size, membership_size
 from benchsuite.shadows import ShadowBank
+from benchsuite.shadows.columns import COLUMNS
 from benchsuite.shadows.design import Balanced
 from benchsuite.subject import Subject, load_subject, miniature
 from benchsuite.workshop import Watcher, Workshop
@@ -76,6 +78,19 @@ class TrainedCanaries(Trained):
     experiment: CanaryExperiment = field(kw_only=True)
 
 
+@dataclass(frozen=True)
+class TrainedAttacks(Trained):
+    """The same of models that are attacked in every way.
+
+    Attributes:
+        size: how many blocks of its models do what.
+        cache: what experiments on it have computed, for all of them.
+    """
+
+    size: AttackSize = field(kw_only=True)
+    cache: dict[Any, Any] = field(kw_only=True, default_factory=dict)
+
+
 def prepare(
     setting: Setting,
     *,
@@ -125,6 +140,31 @@ def train_setting(prepared: Prepared) -> Trained:
         design.block * size.references,
         decides=enough and not prepared.miniature,
         miniature=prepared.miniature,
+    )
+
+
+def train_attacks(prepared: Prepared) -> TrainedAttacks:
+    """Train a setting's bank of random subsets, with the outputs that every attack reads.
+
+    Raises:
+        ValueError: too few shadows, or as `train_shadows`.
+        BankError: as `train_shadows`.
+    """
+    setting, subject, shadows = prepared.setting, prepared.subject, prepared.shadows
+    design = Balanced(len(subject.pool), subject.share)
+    tier: Tier = "smoke" if prepared.miniature else setting.tier
+    size, enough = attack_size(tier, design, shadows)
+    columns = (*COLUMNS, "pool.logits")
+    bank = prepared.workshop.bank(subject, design.block * size.blocks, columns=columns)
+    return TrainedAttacks(
+        setting,
+        subject,
+        bank,
+        prepared.workshop,
+        design.block * size.references,
+        decides=enough and not prepared.miniature,
+        miniature=prepared.miniature,
+        size=size,
     )
 
 

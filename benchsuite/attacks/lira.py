@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_ndtr
 
 from benchsuite.attacks.sides import ENOUGH, Side, summarise
+from benchsuite.attacks.targets import split
 from benchsuite.stats.validation import (
     Float64s,
     as_finite,
@@ -118,7 +119,7 @@ def lira(
     cube = values[:, :, None] if values.ndim == 2 else values
     inside = as_membership(membership)
     same_shape(confidence=cube[:, :, 0], membership=inside)
-    rows, references = _split(targets, models=len(inside))
+    rows, references = split(targets, models=len(inside))
 
     sides = [
         summarise(cube, inside, references, side, location=chosen.location, cut=chosen.cut)
@@ -151,52 +152,9 @@ def reference_counts(
         ValueError: membership of another shape or dtype, or targets as for `lira`.
     """
     inside = as_membership(membership)
-    _, references = _split(targets, models=len(inside))
+    _, references = split(targets, models=len(inside))
     n_in = np.count_nonzero(inside[references], axis=0).astype(np.int64)
     return n_in, len(references) - n_in
-
-
-def _split(targets: ArrayLike, models: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Target rows as integers in the caller's order, and all other rows."""
-    given = np.asarray(targets)
-    if given.ndim != 1 or given.size == 0:
-        raise ValueError(
-            f"targets has shape {list(given.shape)}, expected one axis with at least one row: pass"
-            " row indices such as [0, 1], or a bool mask over the models"
-        )
-    if given.dtype == np.bool_:
-        if len(given) != models or not given.any():
-            raise ValueError(
-                f"targets is a mask of {len(given)} values with {int(given.sum())} True, expected"
-                f" one value for each of the {models} models and at least one True"
-            )
-        rows = np.flatnonzero(given)
-    elif given.dtype.kind in "iu":
-        outside = (given < 0) | (given >= models)
-        if outside.any():
-            raise ValueError(
-                f"targets holds row {given[outside][0]}, expected rows from 0 to {models - 1} of"
-                f" the {models} models"
-            )
-        unique, times = np.unique(given, return_counts=True)
-        if times.max() > 1:
-            raise ValueError(
-                f"targets holds row {unique[times.argmax()]} {times.max()} times, expected each"
-                " row once: remove the repeats"
-            )
-        rows = given.astype(np.intp)
-    else:
-        raise ValueError(
-            f"targets has dtype {given.dtype}, expected integers (rows) or bool (a mask over the"
-            " models)"
-        )
-    references = np.setdiff1d(np.arange(models), rows)
-    if references.size == 0:
-        raise ValueError(
-            f"targets holds all {models} models, expected some to be left as references: attack"
-            " fewer models or train more"
-        )
-    return rows, references
 
 
 def _deviations(sides: list[Side], scale: str) -> list[Float64s]:

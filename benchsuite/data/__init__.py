@@ -18,7 +18,18 @@ from benchsuite.data.duplicates import (
     straddling,
 )
 from benchsuite.data.glyphs import glyph
+from benchsuite.data.mixtures import (
+    OVER,
+    UNDER,
+    augmented_copies,
+    balanced_sample,
+    in_the_form_of,
+    mixing_ratio,
+    mixture,
+    photo_patches,
+)
 from benchsuite.data.outliers import foreign_outliers, out_of_distribution
+from benchsuite.data.pixmix import fractals, pixmix
 from benchsuite.data.sources import (
     DATA_VARIABLE,
     DataUnavailable,
@@ -27,25 +38,41 @@ from benchsuite.data.sources import (
     hold_out,
     load,
 )
+from benchsuite.data.tabular import CLEAN, FLIPPED, breast_cancer
+from benchsuite.data.texts import docstrings
 
 __all__ = [
+    "CLEAN",
     "DATA_VARIABLE",
+    "FLIPPED",
     "LETTER_A",
+    "OVER",
     "PIXELS_ALIKE",
+    "UNDER",
     "DataUnavailable",
     "Dataset",
     "Feature",
+    "augmented_copies",
+    "balanced_sample",
+    "breast_cancer",
     "digits",
+    "docstrings",
     "duplicates_to_remove",
     "enlarged_digits",
     "find_duplicates",
     "foreign_outliers",
+    "fractals",
     "glyph",
     "hold_out",
+    "in_the_form_of",
     "ink_range",
     "letters",
     "load",
+    "mixing_ratio",
+    "mixture",
     "out_of_distribution",
+    "photo_patches",
+    "pixmix",
     "places",
     "plant_duplicates",
     "stamped_copies",

@@ -17,7 +17,9 @@ def penultimate_features(
 ) -> NDArray[np.float32]:
     """Train one model on the whole pool and return what enters its last `nn.Linear`.
 
-    The last one is the last to run, in evaluation mode, whatever the order of its definition.
+    The last one is the last to run, in evaluation mode, whatever the order of its definition. Of a
+    network without any, such as `cnn32`, whose last convolution makes the logits, what enters the
+    last `nn.Conv2d`, its mean over space.
     A network draws the examples of a class together (three quarters of the digits' pairs within a
     class have a cosine of 0.85 or more), so measure a threshold of duplicates with planted ones.
 
@@ -30,13 +32,13 @@ def penultimate_features(
         float32 [examples, features], axes after the first flattened, in the pool's order.
 
     Raises:
-        ValueError: a model that runs no `nn.Linear`, a device that is not there.
+        ValueError: a model that runs neither layer, a device that is not there.
     """
     check_device(device)
     pool, validation = subject.pool, subject.validation
     inputs = torch.from_numpy(pool.inputs()).to(device)
     with exact_on_cuda(device):
-        _entering_last_linear(template(subject.model).to(device).eval(), inputs[:2])
+        _entering_last_layer(template(subject.model).to(device).eval(), inputs[:2])
         job = TrainingJob(
             subject.model,
             subject.recipe,
@@ -55,28 +57,34 @@ def penultimate_features(
         weights = train(job, "looped")
         model = template(subject.model).to(device).eval()
         model.load_state_dict({name: tensor[0] for name, tensor in weights.items()})
-        features = [_entering_last_linear(model, part).cpu() for part in inputs.split(_BATCH)]
+        features = [_entering_last_layer(model, part).cpu() for part in inputs.split(_BATCH)]
     array: NDArray[np.float32] = torch.cat(features).numpy()
     return array
 
 
 @torch.no_grad()
-def _entering_last_linear(model: nn.Module, inputs: Tensor) -> Tensor:
-    """What enters the last linear layer that runs, [batch, features]."""
-    entered: list[Tensor] = []
+def _entering_last_layer(model: nn.Module, inputs: Tensor) -> Tensor:
+    """What enters the last linear layer that runs, or else convolution, [batch, features]."""
+    entered: dict[type[nn.Module], Tensor] = {}
+
+    def note(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        entered[nn.Linear if isinstance(layer, nn.Linear) else nn.Conv2d] = arguments[0]
+
     hooks = [
-        layer.register_forward_pre_hook(lambda _, arguments: entered.append(arguments[0]))
+        layer.register_forward_pre_hook(note)
         for layer in model.modules()
-        if isinstance(layer, nn.Linear)
+        if isinstance(layer, nn.Linear | nn.Conv2d)
     ]
     try:
         model(inputs)
     finally:
         for hook in hooks:
             hook.remove()
-    if not entered:
-        raise ValueError(
-            f"model is a {type(model).__name__} that runs no nn.Linear, expected a network whose"
-            " last features enter one: end it with nn.Linear, or compare pixels instead"
-        )
-    return entered[-1].flatten(1)
+    if nn.Linear in entered:
+        return entered[nn.Linear].flatten(1)
+    if nn.Conv2d in entered:
+        return entered[nn.Conv2d].mean(dim=(-2, -1)).flatten(1)
+    raise ValueError(
+        f"model is a {type(model).__name__} that runs neither nn.Linear nor nn.Conv2d, expected a"
+        " network whose last features enter one: end it with nn.Linear, or compare pixels instead"
+    )

@@ -1,6 +1,6 @@
 """The arrays behind the membership experiment's figures: numbers, nothing drawn."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,13 +60,17 @@ def _roc(bank: SplitBank, blocks: Blocks) -> Arrays:
 
 
 def _shadow_count(bank: SplitBank, blocks: Blocks) -> Arrays:
-    """AUROC, and TPR at `LOW_FPR`, against the number of references.
+    return shadow_count(bank, blocks, _groups(bank))
+
+
+def shadow_count(bank: SplitBank, blocks: Blocks, groups: Mapping[str, Any]) -> Arrays:
+    """AUROC, and TPR at `LOW_FPR`, against the number of references, by group of examples.
 
     AUROC is the mean over blocks, with a band. So is the TPR of a group with `RESOLVES` non-members
     in a block; else the scores of all blocks are pooled, and there is no band. Only what
     is pooled is kept, which is fewer than 2 x `RESOLVES` scores for each block and count.
     """
-    groups, counts = _groups(bank), shadow_counts(bank.references)
+    counts = shadow_counts(bank.references)
     auroc: list[list[list[float]]] = []
     tpr: list[list[list[float]]] = [[] for _ in groups]
     kept: list[list[tuple[Any, ...]]] = [[] for _ in groups]

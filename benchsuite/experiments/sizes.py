@@ -17,6 +17,8 @@ MEMBERSHIP_SIZES = {
     "smoke": MembershipSize(4, 4),
     "cpu": MembershipSize(16, 16),
     "digits-cnn/cpu": MembershipSize(8, 8),
+    "breast-cancer-mlp/cpu": MembershipSize(4, 8),
+    "docstrings-mlp/cpu": MembershipSize(4, 8),
     "gpu": MembershipSize(9, 16),
     "cifar10-resnet9/gpu": MembershipSize(4, 4),
     "cifar100-resnet9/gpu": MembershipSize(4, 4),
@@ -49,6 +51,71 @@ def membership_size(
         )
     targets = max(1, blocks * declared.targets // (declared.references + declared.targets))
     return MembershipSize(blocks - targets, targets)
+
+
+@dataclass(frozen=True)
+class AttackSize:
+    """How many blocks of the design do what in the experiment on attacks and groups.
+
+    Attributes:
+        references: fit the attacks, and tell singletons.
+        calibration: set the threshold of each attack and group.
+        targets: are attacked.
+        removal: of models trained without a group's singletons.
+        planted: of models trained with mislabelled examples.
+        fpr: at which a TPR is read.
+    """
+
+    references: int
+    calibration: int
+    targets: int
+    removal: int
+    planted: int
+    fpr: float
+
+    @property
+    def blocks(self) -> int:
+        """Of the main bank."""
+        return self.references + self.calibration + self.targets
+
+
+ATTACK_SIZES = {
+    "smoke": AttackSize(2, 3, 3, 2, 4, 0.05),
+    "cpu": AttackSize(8, 14, 10, 6, 4, 1e-3),
+    "gpu": AttackSize(9, 6, 10, 4, 4, 1e-3),
+}
+"""By tier. The cpu tier's bank is as large as that of `MEMBERSHIP_SIZES`, whose files it shares.
+
+The gpu tier's 25 blocks of 80 are the paper's 2,000 models, but for CIFAR-10 alone: 25 of 64.
+"""
+
+
+def attack_size(tier: str, design: Balanced, shadows: int | None) -> tuple[AttackSize, bool]:
+    """The declared size, or the part of it that `shadows` models allow; and whether that is enough.
+
+    Raises:
+        ValueError: `shadows` is too few for a block of each.
+    """
+    declared = ATTACK_SIZES[tier]
+    if shadows is None or shadows >= declared.blocks * design.block:
+        return declared, True
+    blocks = shadows // design.block
+    if blocks < 4:
+        raise ValueError(
+            f"--shadows={shadows} is too few: one block of references, one for thresholds and two "
+            f"of targets are {4 * design.block} models"
+        )
+    calibration = max(1, blocks * declared.calibration // declared.blocks)
+    targets = max(2, blocks * declared.targets // declared.blocks)
+    smaller = replace(
+        declared,
+        references=blocks - calibration - targets,
+        calibration=calibration,
+        targets=targets,
+        removal=min(declared.removal, 2),
+        planted=min(declared.planted, 2),
+    )
+    return smaller, False
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from benchsuite.models.densenet import densenet
 from benchsuite.models.mlp import mlp
 from benchsuite.models.regularised import with_batch_norm, with_dropout
 from benchsuite.models.resnet import resnet9
+from benchsuite.models.resnet18 import resnet18
 from benchsuite.models.unique_feature_cnns import cnn1, cnn2
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "digits_cnn",
     "mlp",
     "resnet9",
+    "resnet18",
     "with_batch_norm",
     "with_dropout",
 ]

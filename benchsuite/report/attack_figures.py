@@ -85,7 +85,8 @@ def shadow_count(arrays: Arrays, name: str) -> Drawing:
     panels = [svg.render(figure, f"{name}-auroc", alt)]
 
     label = f"TPR at {percent(low_fpr)} FPR"
-    figure, axes = canvas.axes("Shadow models (log scale)", label, height=3.3)
+    height = 3.3 + 0.34 * max(0, len(groups) - 2)  # two legend lines for each group
+    figure, axes = canvas.axes("Shadow models (log scale)", label, height=height)
     shown = {}
     for k, group in enumerate(groups):
         pooled = f"tpr_band_{k}" not in arrays

@@ -13,6 +13,8 @@ from benchsuite.claim import OBSERVED
 from benchsuite.code_digest import code_digest
 from benchsuite.report import figures, wording
 from benchsuite.report.artifacts import load_artifact
+from benchsuite.report.comparison import TABLES, compare
+from benchsuite.report.comparison_lines import attack_lines, mixture_lines, rest_lines
 from benchsuite.report.drawing import Drawing
 from benchsuite.report.files import write_atomically
 from benchsuite.report.finding import Finding
@@ -42,6 +44,9 @@ class Shown:
 def build(folder: Path | str, root: Path | None = None) -> Path:
     """Write `index.html` of the results saved in `folder`; its path.
 
+    Where a decided finding has a table of attacks, the membership paper's tables with ours are
+    written beside it, as `membership-tables.csv`.
+
     With `root`, the folder below which the claims lie, what other code decided is marked as stale:
     another state of this package or of the claim's own file, or a file that is gone. ValueError
     where nothing was recorded or `results.jsonl` cannot be understood, OSError where the folder
@@ -56,6 +61,7 @@ def build(folder: Path | str, root: Path | None = None) -> Path:
         (finding for finding in found if finding.status != "plumbing"),
         key=lambda finding: (ORDER.index(finding.status), finding.observed.as_expected),
     )
+    comparison = compare(folder, decided)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -81,7 +87,16 @@ def build(folder: Path | str, root: Path | None = None) -> Path:
         subjects=_by_subject(decided),
         origin=_origin([finding.observed for finding in decided or found]),
         symbols=SYMBOLS,
+        comparison=comparison,
+        tables=TABLES,
+        attack_lines=attack_lines,
+        rest_lines=rest_lines,
+        mixture_lines=mixture_lines,
     )
+    if comparison:
+        write_atomically(folder / TABLES, comparison.csv().encode())
+    else:
+        (folder / TABLES).unlink(missing_ok=True)  # of results that were replaced since
     path = folder / PAGE
     write_atomically(path, page.encode())
     return path

@@ -11,6 +11,8 @@ from benchsuite.report import (
     canvas,
     feature_figures,
     feature_pictures,
+    group_figures,
+    group_tables,
     onion_figures,
     onion_pictures,
     svg,
@@ -181,4 +183,6 @@ _KINDS: dict[str, Callable[[Arrays, str], Drawing]] = {
     **onion_pictures.KINDS,
     **feature_figures.KINDS,
     **feature_pictures.KINDS,
+    **group_figures.KINDS,
+    **group_tables.KINDS,
 }

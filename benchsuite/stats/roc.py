@@ -101,8 +101,7 @@ def tpr_at_fpr(
 
     Source: Carlini et al. (2022), Membership Inference Attacks From First Principles, Sec. III.
     """
-    if not 0 <= fpr <= 1:
-        raise ValueError(f"fpr is {fpr}, expected a rate between 0 and 1, such as 0.001")
+    _check_rate(fpr)
     values, member = _checked(scores, membership)
     if axis is None:
         true, members, false, non_members = _counts_at(values, member, fpr)
@@ -128,6 +127,33 @@ def tpr_at_fpr(
         non_members_s,
         clopper_pearson(true_s, members_s),
     )
+
+
+def threshold_at_fpr(scores: ArrayLike, membership: ArrayLike, fpr: float) -> float:
+    """Return the score above which at most a share ``fpr`` of the non-members lies.
+
+    The decision is ``score > threshold``; on these scores it has the TPR of `tpr_at_fpr`. Fixed on
+    some models and used on others, it makes rates of the others that share no scores with it.
+
+    Args:
+        scores: finite, any shape; pooled.
+        membership: bool, the same shape; members are ignored, but have to be there.
+        fpr: false positive rate allowed, in [0, 1].
+
+    Returns:
+        A non-member's score; minus infinity where all non-members may be accused.
+
+    Raises:
+        ValueError: as `tpr_at_fpr`.
+    """
+    _check_rate(fpr)
+    values, member = _checked(scores, membership)
+    return _bar(values[~member], fpr)
+
+
+def _check_rate(fpr: float) -> None:
+    if not 0 <= fpr <= 1:
+        raise ValueError(f"fpr is {fpr}, expected a rate between 0 and 1, such as 0.001")
 
 
 def _checked(scores: ArrayLike, membership: ArrayLike) -> tuple[Floats, Bools]:
@@ -160,19 +186,23 @@ def _cumulative_counts(values: Floats, member: Bools) -> tuple[Counts, Counts, F
 def _counts_at(
     values: Floats, member: Bools, fpr: float, name: str = "membership"
 ) -> tuple[int, int, int, int]:
-    """Return true positives, members, false positives, non-members at the largest FPR <= fpr.
-
-    The scores strictly above the (k + 1)-th largest non-member, k being the false positives
-    allowed, are the last point of the curve; a selection finds it without sorting.
-    """
+    """Return true positives, members, false positives, non-members at the largest FPR <= fpr."""
     _check_both_classes(member, name)
     inside, outside = values[member], values[~member]
+    bar = _bar(outside, fpr)
+    true, false = np.count_nonzero(inside > bar), np.count_nonzero(outside > bar)
+    return int(true), inside.size, int(false), outside.size
+
+
+def _bar(outside: Floats, fpr: float) -> float:
+    """Return the (k + 1)-th largest score of non-members, k being the false positives allowed.
+
+    The scores strictly above it are the last point of the curve; a selection finds it unsorted.
+    """
     allowed = int(fpr * outside.size) + 1  # one more than may be, because 0.29 * 100 is below 29
     while allowed / outside.size > fpr:
         allowed -= 1
     if allowed >= outside.size:
-        return inside.size, inside.size, outside.size, outside.size
+        return -np.inf
     place = outside.size - 1 - allowed
-    bar = np.partition(outside, place)[place]
-    true, false = np.count_nonzero(inside > bar), np.count_nonzero(outside > bar)
-    return int(true), inside.size, int(false), outside.size
+    return float(np.partition(outside, place)[place])

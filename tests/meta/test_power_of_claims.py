@@ -183,9 +183,30 @@ HALVES_OF_DATA = (
     "cifar10-resnet9",
     "cifar100-resnet9",
 )
-NEEDS_DATA = {"mnist-cnn32": 0.7, **dict.fromkeys(HALVES_OF_DATA, 0.5)}
-DIGITS = ("digits-tiny", "digits-mlp", "digits-cnn", "digits28-tiny", "digits28-mlp")
-SHARES = {**dict.fromkeys(DIGITS, 0.5), **NEEDS_DATA}
+SEVENTY_PERCENT = (
+    "mnist-cnn32",
+    "mnist-augmnist-cnn32",
+    "mnist-svhn-cnn32",
+    "mnist-usps-cnn32",
+    "mnist-cifar10-cnn64",
+    "cifar10-resnet9-70",
+    "cifar10-augcifar10-resnet18",
+    "cifar10-cifar100-resnet9",
+)
+NEEDS_DATA = {**dict.fromkeys(SEVENTY_PERCENT, 0.7), **dict.fromkeys(HALVES_OF_DATA, 0.5)}
+SHIPPED = (
+    "digits-tiny",
+    "digits-mlp",
+    "digits-cnn",
+    "digits28-tiny",
+    "digits28-mlp",
+    "digits-pixmix",
+    "digits-photos",
+    "digits-mix-tiny",
+    "breast-cancer-mlp",
+    "docstrings-mlp",
+)
+SHARES = {**dict.fromkeys(SHIPPED, 0.5), **NEEDS_DATA}
 
 
 def _yielded(claim, subject, tier, share, shadows=None):

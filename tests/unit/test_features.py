@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from benchsuite.data import Dataset
-from benchsuite.experiments.features import penultimate_features
+from benchsuite.experiments.features import _entering_last_layer, penultimate_features
 from benchsuite.models import cnn32, mlp
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe, TrainingJob, train
@@ -87,13 +87,33 @@ def test_torch_s_generator_stays_as_it_was():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_a_model_without_a_linear_layer_is_named_before_it_is_trained(monkeypatch):
+class Weights(nn.Module):
+    """Logits from a parameter alone: neither a linear layer nor a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(64, 2))
+
+    def forward(self, inputs):
+        return inputs.flatten(1) @ self.weight
+
+
+def test_a_model_without_a_linear_layer_or_convolution_is_named_before_it_is_trained(monkeypatch):
     monkeypatch.setattr("benchsuite.experiments.features.train", None)
-    of = subject(partial(cnn32, 1, 8, 2, filters=2, scales=1))
     with pytest.raises(
-        ValueError, match=r"model is a Sequential that runs no nn\.Linear, expected"
+        ValueError,
+        match=r"model is a Weights that runs neither nn\.Linear nor nn\.Conv2d, expected",
     ):
-        penultimate_features(of)
+        penultimate_features(subject(Weights))
+
+
+def test_a_network_of_convolutions_alone_gives_what_enters_the_last_one_meaned_over_space():
+    model = cnn32(1, 8, 2, filters=2, scales=1)
+    images = torch.rand(5, 1, 8, 8)
+    *body, _, _, _ = model
+    entering = nn.Sequential(*body)(images)
+    assert entering.shape == (5, 4, 4, 4)
+    torch.testing.assert_close(_entering_last_layer(model, images), entering.mean(dim=(2, 3)))
 
 
 def test_a_device_that_is_not_there_is_named():

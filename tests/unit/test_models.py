@@ -16,6 +16,7 @@ from benchsuite.models import (
     digits_cnn,
     mlp,
     resnet9,
+    resnet18,
     with_batch_norm,
     with_dropout,
 )
@@ -48,6 +49,9 @@ FACTORIES = [
     (functools.partial(cnn32, size=16, filters=4, scales=2), (1, 16, 16), 10),
     (functools.partial(resnet9), (3, 32, 32), 10),
     (functools.partial(resnet9, channels=1, size=12, classes=100), (1, 12, 12), 100),
+    (functools.partial(resnet18), (3, 32, 32), 10),
+    (functools.partial(resnet18, channels=1, size=9, classes=4), (1, 9, 9), 4),
+    (functools.partial(cnn32, 3, 28, 10, filters=64), (3, 28, 28), 10),
     (functools.partial(cnn1, 1, 28, 10), (1, 28, 28), 10),
     (functools.partial(cnn1, 3, 9, 4, filters=2), (3, 9, 9), 4),
     (functools.partial(cnn2), (3, 32, 32), 10),
@@ -148,6 +152,17 @@ def test_cnn32_parameters():
     assert parameters(cnn32(channels=3, size=32)) == 604_650 + 2 * 9 * 32
 
 
+def test_cnn64_is_cnn32_with_twice_the_channels_everywhere():
+    models = cnn32(channels=3, size=32), cnn32(channels=3, size=32, filters=64)
+    narrow, wide = ([each for each in m if isinstance(each, nn.Conv2d)] for m in models)
+    assert layers(models[0]) == layers(models[1])
+    assert [c.out_channels for c in wide[:-1]] == [2 * c.out_channels for c in narrow[:-1]]
+    assert wide[-1].out_channels == narrow[-1].out_channels == 10
+    # 9 (64 + 64 64 + 64 128 + 128 128 + 128 256 + 256 256 + 256 512 + 512 10) and 1,418 biases
+    assert parameters(cnn32(filters=64)) == 2_369_088 + 1_418
+    assert why_not_stacked(models[1]) is None
+
+
 def test_cnn32_takes_the_smallest_size_it_accepts_and_no_smaller():
     assert cnn32(size=8)(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
     with pytest.raises(ValueError, match="size is 7, expected at least 8 for 3 poolings"):
@@ -244,6 +259,77 @@ def test_resnet9_takes_the_smallest_size_it_accepts_and_no_smaller():
         resnet9(size=11).eval()(torch.zeros(1, 3, 10, 10))
 
 
+def test_resnet18_has_the_known_size():
+    # 9 (3 64 + 4 64 64 + 64 128 + 3 128 128 + 128 256 + 3 256 256 + 256 512 + 3 512 512) weights of
+    # 3x3 convolutions, 64 128 + 128 256 + 256 512 of shortcuts, 10 (64 + 128 + 256 + 512) of batch
+    # norm, 512 10 + 10 of the linear layer
+    assert parameters(resnet18()) == 10_987_200 + 172_032 + 9_600 + 5_130 == 11_173_962
+    assert parameters(resnet18(classes=100)) == 11_173_962 + 90 * 513
+
+
+def test_resnet18_order_of_layers():
+    model = resnet18()
+    assert layers(model) == [
+        *("Conv2d", "BatchNorm2d", "ReLU", *["BasicBlock"] * 8),
+        *("AdaptiveAvgPool2d", "Flatten", "Linear"),
+    ]
+    convolution = ["Conv2d", "BatchNorm2d"]
+    for index, block in enumerate(model[3:11]):
+        assert layers(block.layers) == [*convolution, "ReLU", *convolution]
+        assert layers(block.shortcut) == (convolution if index in (2, 4, 6) else [])
+
+
+def test_resnet18_shrinks_in_the_first_convolution_of_a_stage_and_in_its_shortcut():
+    convolutions = [each for each in resnet18().modules() if isinstance(each, nn.Conv2d)]
+    assert all(each.bias is None for each in convolutions)
+    described = [
+        (*(c.in_channels, c.out_channels), c.kernel_size[0], c.stride[0], c.padding[0])
+        for c in convolutions
+    ]
+    expected = [(3, 64, 3, 1, 1), *[(64, 64, 3, 1, 1)] * 4]
+    for width in (128, 256, 512):
+        half = width // 2
+        expected += [(half, width, 3, 2, 1), (width, width, 3, 1, 1), (half, width, 1, 2, 0)]
+        expected += [(width, width, 3, 1, 1)] * 2
+    assert described == expected
+
+
+def test_resnet18_shapes_between_its_layers():
+    outputs, shapes = torch.zeros(1, 3, 32, 32), []
+    with torch.no_grad():
+        for layer in resnet18().eval():
+            outputs = layer(outputs)
+            if not shapes or tuple(outputs.shape[1:]) != shapes[-1]:
+                shapes.append(tuple(outputs.shape[1:]))
+    assert shapes == [
+        *((64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4)),
+        *((512, 1, 1), (512,), (10,)),
+    ]
+
+
+def test_a_basic_block_adds_what_it_was_given_and_rectifies_the_sum():
+    torch.manual_seed(0)
+    model = resnet18(size=16).eval()
+    with torch.no_grad():
+        features = torch.randn(2, 64, 8, 8)
+        changed = model[4].layers(features)
+        torch.testing.assert_close(model[4](features), (features + changed).clamp(min=0))
+        brought = model[5].shortcut(features)
+        assert brought.shape == (2, 128, 4, 4)
+        expected = (brought + model[5].layers(features)).clamp(min=0)
+        torch.testing.assert_close(model[5](features), expected)
+    assert 0.2 < (expected == 0).float().mean() < 0.8
+    assert changed.abs().max() > 0.01
+
+
+def test_resnet18_costs_what_the_field_counts():
+    assert mflop_per_sample(resnet18().eval(), 3, 32, 32) == pytest.approx(3329, abs=0.5)
+
+
+def test_resnet18_is_looped_for_its_blocks():
+    assert why_not_stacked(resnet18()) == "layer 3 (BasicBlock) has no stacked form"
+
+
 def test_cnn1_is_the_appendix():
     model = cnn1()
     assert layers(model) == [
@@ -284,7 +370,9 @@ def test_the_unique_feature_networks_cost_what_they_say():
     assert mflop_per_sample(densenet().eval(), 3, 32, 32) == pytest.approx(1726, abs=0.5)
 
 
-@pytest.mark.parametrize(("factory", "least"), [(cnn1, 6), (cnn2, 16), (densenet, 4)])
+@pytest.mark.parametrize(
+    ("factory", "least"), [(cnn1, 6), (cnn2, 16), (densenet, 4), (resnet18, 8)]
+)
 def test_the_smallest_size_is_taken_and_no_smaller(factory, least):
     short = {"depth": 10} if factory is densenet else {}
     model = factory(channels=1, size=least, **short).eval()
@@ -453,6 +541,9 @@ def test_models_that_cannot_be_regularised_are_named(build, message):
         (lambda: resnet9(channels=-3), "channels is -3"),
         (lambda: resnet9(size=0), "size is 0"),
         (lambda: resnet9(classes=-2), "classes is -2"),
+        (lambda: resnet18(channels=-1), "channels is -1"),
+        (lambda: resnet18(size=-8), "size is -8"),
+        (lambda: resnet18(classes=-4), "classes is -4"),
         (lambda: cnn1(filters=-1), "filters is -1"),
         (lambda: cnn2(classes=-3), "classes is -3"),
         (lambda: densenet(growth=0), "growth is 0"),

@@ -12,6 +12,7 @@ PUBLIC = {
     "Dataset",
     "Feature",
     "FeatureCase",
+    "Observations",
     "Privacy",
     "Recipe",
     "ShadowBank",
@@ -28,14 +29,19 @@ PUBLIC = {
     "load_subject",
     "log_likelihood_ratio",
     "privacy_score",
+    "rmia",
     "roc_curve",
+    "sablayrolles",
     "sample_complexity",
     "scaled_confidence",
+    "shokri",
     "soft_llr_advantage",
+    "song_mittal",
     "total_variation",
     "tpr_at_fpr",
     "train_shadows",
     "unique_feature_score",
+    "yeom",
 }
 
 
@@ -74,6 +80,7 @@ def test_an_unknown_name_is_an_attribute_error():
     [
         "import benchsuite",
         "from benchsuite import auroc, hellinger_squared, label_memorization, lira",
+        "from benchsuite import Observations, rmia, sablayrolles, shokri, song_mittal, yeom",
         "from benchsuite import Feature, audit_feature, unique_feature_score",
         "import benchsuite.report.build, benchsuite.report.terminal, benchsuite.code_digest",
     ],

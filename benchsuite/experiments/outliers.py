@@ -1,0 +1,252 @@
+"""What explains exposure: being an outlier, or being memorized.
+
+From the membership paper's Appendices A and E. Scores of being out of distribution are those of
+models that were not trained on the example, the references' mean over its OUT models: a detector
+that has seen an example calls it familiar. Memorization that something is compared with comes from
+the references too, so that both are predictors from the same models; what they predict, the privacy
+score and memorization itself, comes from the other models, in units of at least `UNIT` of them.
+
+Controls:
+
+- ``planted-singletons``: mislabelled examples stand in for the outliers, in models of their own.
+- ``shuffled-memorization``: memorization is dealt to other examples, `DEALS` times a unit.
+- ``independent-memorization``: memorization on other models stands in for the detectors' scores.
+- ``random-removal``: as many random examples of the pool are removed instead of the singletons.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from benchsuite.attacks.privacy import privacy_score
+from benchsuite.data.dataset import Dataset
+from benchsuite.data.mixtures import UNDER
+from benchsuite.experiments import outlier_figures
+from benchsuite.experiments.attack_bank import OOD, SINGLETONS, AttackBank, Floats, Indices
+from benchsuite.experiments.groups import SMALLEST_BIN
+from benchsuite.experiments.removal import Removal
+from benchsuite.outliers import energy_score, msp_score
+from benchsuite.shadows import ShadowBank
+from benchsuite.stats.verdict import CannotResolveError
+from benchsuite.subject import Subject
+
+PLANTED, SHUFFLED = "planted-singletons", "shuffled-memorization"
+INDEPENDENT, RANDOM_REMOVAL = "independent-memorization", "random-removal"
+UNIT = 128
+DEALS = 50
+NOT_EXPOSED = 1.0
+"""Privacy score below which an outlier is called not exposed; the paper looks at `PAPERS`."""
+PAPERS = 2.0
+MISLABELLED = 40
+
+DETECTORS: dict[str, Callable[[Any], Floats]] = {"MSP": msp_score, "energy": energy_score}
+
+
+class OutlierExperiment(AttackBank):
+    """Outliers and singletons of one subject's pool."""
+
+    controls: ClassVar[Mapping[str, str]] = {
+        PLANTED: "Mislabelled examples stand in for the outliers.",
+        SHUFFLED: "Memorization is dealt to random examples.",
+        INDEPENDENT: "Memorization on other models stands in for the detectors' scores.",
+        RANDOM_REMOVAL: "As many random examples are removed instead of the singletons.",
+    }
+
+    def units(self, models: slice) -> Iterator[slice]:
+        """Disjoint parts of at least `UNIT` models."""
+        return self.blocks(models, self.block * -(-UNIT // self.block))
+
+    @property
+    def others(self) -> slice:
+        """The models that are no references."""
+        return slice(self.references.stop, self.targets.stop)
+
+    # ---- exposed or not --------------------------------------------------------------------------
+
+    def exposure(self) -> Iterator[dict[str, float]]:
+        """Of each unit of all models: which share of the outliers is exposed, and which not.
+
+        Nothing is chosen or attacked here, so that all models count.
+        """
+        if self.control == PLANTED:
+            subject, planted = with_mislabelled(self.subject, MISLABELLED)
+            bank = self.workshop.bank(subject, self.block * self.size.planted)
+            confidence, membership = bank.column("pool", "confidence"), bank.membership
+            outliers, models = planted, slice(0, bank.models)
+        else:
+            confidence, membership = self.observations.confidence, self.membership
+            outliers, models = self.members(OOD), slice(0, self.targets.stop)
+        for unit in self.units(models):
+            scores = privacy_score(confidence[unit][:, outliers], membership[unit][:, outliers])
+            yield {
+                "not exposed": float(np.mean(scores < NOT_EXPOSED)),
+                "exposed": float(np.mean(scores >= NOT_EXPOSED)),
+                f"below the paper's {PAPERS:g}": float(np.mean(scores < PAPERS)),
+            }
+
+    # ---- rank correlations -----------------------------------------------------------------------
+
+    @property
+    def detected(self) -> Mapping[str, Floats]:
+        """Scores of being out of distribution by OUT references, by detector, [examples]."""
+        return self._kept("detected", lambda: {name: self.detected_by(name) for name in DETECTORS})
+
+    def detected_by(self, detector: str) -> Floats:
+        """One detector's scores, the mean over the OUT references of each example."""
+        logits = self.observations.logits
+        assert logits is not None
+        total = np.zeros(self.membership.shape[1])
+        for model in range(self.references.stop):
+            total += np.where(self.membership[model], 0, DETECTORS[detector](logits[model]))
+        return np.asarray(total / (~self.membership[self.references]).sum(axis=0))
+
+    @property
+    def memorized(self) -> Indices:
+        """Examples of which the references memorize anything.
+
+        Raises:
+            CannotResolveError: fewer than 15.
+        """
+        members = np.flatnonzero(self.memorization > 0)
+        if len(members) < SMALLEST_BIN:
+            raise CannotResolveError(
+                f"{len(members)} examples have memorization above 0, of {SMALLEST_BIN} needed: "
+                "there is nothing to rank"
+            )
+        return members
+
+    def prediction(self) -> Iterator[dict[str, float]]:
+        """Of each unit: how much better memorization ranks privacy scores than detectors do.
+
+        The difference of Spearman's correlations with the unit's privacy scores, on the memorized
+        examples; reported beside it that over all examples, most of which have memorization 0, and
+        the correlation of memorization itself.
+        """
+        everyone = np.arange(len(self.memorization))
+        for number, unit in enumerate(self.units(self.others)):
+            exposure = privacy_score(self.observations.confidence[unit], self.membership[unit])
+            own = self._correlation(exposure, self.memorized, number)
+            every = self._correlation(exposure, everyone, number)
+            yield {
+                **{f"less {name}": own - self._rank(name, exposure) for name in DETECTORS},
+                **{
+                    f"less {name}, all examples": every - self._rank(name, exposure, everyone)
+                    for name in DETECTORS
+                },
+                "memorization itself": own,
+            }
+
+    def proxies(self) -> Iterator[dict[str, float]]:
+        """Of each unit: how well detectors rank memorization there, and memorization itself does.
+
+        Absolute values of Spearman's correlation on the memorized examples; "again less ..." is
+        that of memorization on the references less the detector's.
+        """
+        for unit in self.units(self.others):
+            truth = self.memorization_of(unit)
+            again = _spearman(self.memorization[self.memorized], truth[self.memorized])
+            ranks = {name: abs(self._rank(name, truth)) for name in DETECTORS}
+            if self.control == INDEPENDENT:
+                ranks = dict.fromkeys(ranks, again)
+            yield {**ranks, **{f"again less {name}": again - rank for name, rank in ranks.items()}}
+
+    def _rank(self, detector: str, truth: Floats, examples: Indices | None = None) -> float:
+        chosen = self.memorized if examples is None else examples
+        return _spearman(self.detected[detector][chosen], truth[chosen])
+
+    def _correlation(self, truth: Floats, examples: Indices, number: int) -> float:
+        """Of memorization on the references; under its control the mean over deals."""
+        memorization = self.memorization[examples]
+        if self.control != SHUFFLED:
+            return _spearman(memorization, truth[examples])
+        rng = np.random.default_rng([self.bank.design.seed, 62, number])
+        deals = [_spearman(rng.permutation(memorization), truth[examples]) for _ in range(DEALS)]
+        return float(np.mean(deals))
+
+    # ---- removal ---------------------------------------------------------------------------------
+
+    def removal(self) -> Iterator[dict[str, float]]:
+        """Of each block: error on the under-represented test examples without the singletons.
+
+        Less that of models with them. Test examples are no model's training examples, so that the
+        singletons do not raise the error by being no longer fitted. "other outliers" is the same
+        without as many random under-represented examples that are no singletons, where there are
+        so many.
+
+        Raises:
+            CannotResolveError: too few singletons.
+        """
+        singletons = self._removable(self.members(SINGLETONS))
+        others, count = np.setdiff1d(self.members(OOD), self.members(SINGLETONS)), len(singletons)
+        rng = np.random.default_rng([self.bank.design.seed, 63])
+        at_random = rng.choice(len(self.subject.pool), count, replace=False)
+        if self.control == RANDOM_REMOVAL:
+            removed = {"singletons": ("random", at_random)}
+        else:
+            removed = {"singletons": ("singletons", singletons)}
+            if len(others) >= count:
+                removed["other outliers"] = "others", rng.choice(others, count, replace=False)
+        with_them = self._errors(self.bank)[: self.block * self.size.removal]
+        without = {
+            name: self._errors(self._without(why, examples))
+            for name, (why, examples) in removed.items()
+        }
+        for block in self.blocks(slice(0, len(with_them))):
+            yield {
+                name: float(errors[block].mean() - with_them[block].mean())
+                for name, errors in without.items()
+            }
+
+    def _removable(self, singletons: Indices) -> Indices:
+        """The most memorized of them, so many that the share of what is left is a whole number."""
+        parts = Fraction(self.subject.share).limit_denominator(100).denominator
+        count = len(singletons) - (len(singletons) - len(self.subject.pool)) % parts
+        order = np.argsort(-self.memorization[singletons], kind="stable")
+        return np.sort(singletons[order[:count]])
+
+    def _without(self, why: str, examples: Indices) -> ShadowBank:
+        removed = Removal(self.subject.pool, why, examples).without(self.subject)
+        return self.workshop.bank(removed, self.block * self.size.removal)
+
+    def _errors(self, bank: ShadowBank) -> Floats:
+        """Share of the under-represented test examples that each model gets wrong, [models]."""
+        group = self.subject.test.groups == UNDER
+        errors: Floats = 1 - bank.column("test", "correct")[:, group].mean(axis=1)
+        return errors
+
+    def figure(self, kind: str) -> dict[str, Any] | None:
+        """Arrays of a figure of this kind, or None where this subject has none."""
+        try:
+            return outlier_figures.ARRAYS[kind](self)
+        except CannotResolveError:
+            return None
+
+
+def with_mislabelled(subject: Subject, count: int) -> tuple[Subject, Indices]:
+    """The subject with wrong labels on some of its examples that are no outliers, and which.
+
+    Raises:
+        CannotResolveError: fewer than twice as many examples to choose from.
+    """
+    pool = subject.pool
+    ordinary = np.flatnonzero(pool.groups != UNDER)
+    if len(ordinary) < 2 * count:
+        raise CannotResolveError(f"{len(ordinary)} examples are too few to mislabel {count} of")
+    rng = np.random.default_rng(64)
+    planted = np.sort(rng.choice(ordinary, count, replace=False))
+    labels: NDArray[np.int64] = pool.labels.copy()
+    labels[planted] = (labels[planted] + rng.integers(1, pool.classes, count)) % pool.classes
+    wrong = Dataset(pool.images, labels, pool.groups, name=pool.name)
+    return replace(subject, name=f"{subject.name}-mislabelled", pool=wrong), planted
+
+
+def _spearman(one: Floats, other: Floats) -> float:
+    """Spearman's rank correlation; 0 where either is constant."""
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return 0.0
+    return float(spearmanr(one, other).statistic)

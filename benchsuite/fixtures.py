@@ -1,0 +1,245 @@
+"""The fixtures of claims: what trains a setting's banks, its experiments, and the deciding."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import torch
+
+from benchsuite.claim import Claim, gather
+from benchsuite.data.sources import DataUnavailable
+from benchsuite.experiments.attack_bank import AttackBank
+from benchsuite.experiments.attack_groups import AttackExperiment
+from benchsuite.experiments.canaries import CanaryExperiment
+from benchsuite.experiments.feature_audit import FeatureAuditExperiment, load_feature_case
+from benchsuite.experiments.locality import LocalityExperiment
+from benchsuite.experiments.membership import MembershipExperiment
+from benchsuite.experiments.onion import OnionExperiment
+from benchsuite.experiments.outliers import OutlierExperiment
+from benchsuite.experiments.sizes import ONION_SIZES, OnionSize
+from benchsuite.experiments.svm_onion import SvmOnion
+from benchsuite.experiments.twins import TwinsExperiment
+from benchsuite.plugin import DEFAULTS, RESULTS, VERDICT
+from benchsuite.progress import TrainingProgress
+from benchsuite.recording import Ground, record_evidence
+from benchsuite.report.terminal import failure
+from benchsuite.setting import (
+    Prepared,
+    Setting,
+    Trained,
+    TrainedAttacks,
+    TrainedCanaries,
+    prepare,
+    train_attacks,
+    train_canaries,
+    train_setting,
+)
+from benchsuite.shadows import BankError, ShadowBank
+from benchsuite.subject import Subject
+from benchsuite.workshop import Workshop
+
+AnyTrained = TypeVar("AnyTrained", bound=Trained)
+
+
+@pytest.fixture(scope="session")
+def setting(request: pytest.FixtureRequest) -> Setting:
+    """Subject and tier of the claims that run now."""
+    chosen: Setting = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def trained(setting: Setting, pytestconfig: pytest.Config) -> Trained:
+    """The setting's subject with its shadow bank, trained as far as the bank lacks it."""
+    return _run_or_say(lambda: train_setting(_prepared(setting, pytestconfig)))
+
+
+@pytest.fixture(scope="session")
+def trained_canaries(setting: Setting, pytestconfig: pytest.Config) -> TrainedCanaries:
+    """The setting's subject with its bank of models that have canaries."""
+    return _run_or_say(lambda: train_canaries(_prepared(setting, pytestconfig)))
+
+
+@pytest.fixture(scope="session")
+def trained_attacks(setting: Setting, pytestconfig: pytest.Config) -> TrainedAttacks:
+    """The setting's subject with its bank of models that are attacked in every way."""
+    return _run_or_say(lambda: train_attacks(_prepared(setting, pytestconfig)))
+
+
+def _prepared(setting: Setting, config: pytest.Config) -> Prepared:
+    device = config.getoption("--device")
+    if setting.tier == "gpu" and device is None and not torch.cuda.is_available():
+        message = "the gpu tier needs CUDA; --device cpu runs it in miniature, as plumbing"
+        if os.environ.get("REQUIRE_GPU") == "1":
+            pytest.fail(f"REQUIRE_GPU=1: {message}", pytrace=False)
+        pytest.skip(message)
+    try:
+        return prepare(
+            setting,
+            folder=config.getoption("--banks"),
+            device=device,
+            shadows=config.getoption("--shadows"),
+            watch=partial(TrainingProgress, config),
+        )
+    except DataUnavailable as error:
+        if setting.tier == "cpu":  # which asks for no download: it decides what is here
+            pytest.skip(str(error))
+        pytest.fail(str(error), pytrace=False)
+    except ValueError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+def _run_or_say(train: Callable[[], AnyTrained]) -> AnyTrained:
+    try:
+        return train()
+    except (ValueError, BankError, DataUnavailable) as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def membership(trained: Trained) -> MembershipExperiment:
+    """The membership paper's experiment on the setting's bank."""
+    bank = trained.bank
+    return MembershipExperiment(
+        bank.column("pool", "confidence"),
+        bank.column("pool", "correct"),
+        bank.membership,
+        trained.references,
+        bank.design.block,
+        pool=trained.subject.pool,
+    )
+
+
+@pytest.fixture(scope="session")
+def attacked(trained: Trained) -> dict[Any, Any]:
+    """The worlds that the setting's experiments have attacked, for all of them."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def onion(trained: Trained, attacked: dict[Any, Any]) -> OnionExperiment:
+    """The onion paper's experiments on layers, its worlds beside the setting's bank."""
+    return OnionExperiment(*_onion_of(trained), cache=attacked)
+
+
+@pytest.fixture(scope="session")
+def twins(trained: Trained, attacked: dict[Any, Any]) -> TwinsExperiment:
+    """The onion paper's experiments on duplicates."""
+    return TwinsExperiment(*_onion_of(trained), cache=attacked)
+
+
+@pytest.fixture(scope="session")
+def locality(trained: Trained, attacked: dict[Any, Any]) -> LocalityExperiment:
+    """The onion paper's experiments on single targets."""
+    return LocalityExperiment(*_onion_of(trained), cache=attacked)
+
+
+@pytest.fixture(scope="session")
+def svm(trained: Trained) -> SvmOnion:
+    """Support vector machines on the setting's pool."""
+    pool = trained.subject.pool
+    units = 2 if trained.setting.tier == "smoke" else 8  # a part of too few has no inert examples
+    return SvmOnion(pool.inputs(), pool.labels, units, seed=trained.bank.design.seed)
+
+
+@pytest.fixture(scope="session")
+def feature_audit(setting: Setting) -> FeatureAuditExperiment:
+    """The audit of one trained model for one feature."""
+    try:
+        return FeatureAuditExperiment(load_feature_case(setting.subject))
+    except ValueError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def canaries(trained_canaries: TrainedCanaries) -> CanaryExperiment:
+    """The unique-feature paper's experiments on models with canaries."""
+    return trained_canaries.experiment
+
+
+@pytest.fixture(scope="session")
+def attacks(trained_attacks: TrainedAttacks) -> AttackExperiment:
+    """The membership paper's attacks on groups of examples."""
+    return AttackExperiment(*_attacked_by(trained_attacks))
+
+
+@pytest.fixture(scope="session")
+def outliers(trained_attacks: TrainedAttacks) -> OutlierExperiment:
+    """The membership paper's experiments on outliers and singletons."""
+    return OutlierExperiment(*_attacked_by(trained_attacks))
+
+
+def _attacked_by(trained: TrainedAttacks) -> tuple[Any, ...]:
+    cache = trained.cache
+    return trained.subject, trained.bank, trained.size, trained.workshop, "", cache
+
+
+def _onion_of(trained: Trained) -> tuple[Subject, ShadowBank, OnionSize, Workshop]:
+    size = ONION_SIZES["smoke" if trained.miniature else trained.setting.tier]
+    return trained.subject, trained.bank, size, trained.workshop
+
+
+@pytest.fixture
+def decide_claim(request: pytest.FixtureRequest, setting: Setting) -> Callable[[Claim, Any], None]:
+    """Decides a claim on an experiment, records it, and fails unless it came out as declared."""
+
+    def run(claim: Claim, experiment: Any) -> None:
+        trained: Trained | None = None
+        noting: AbstractContextManager[list[ShadowBank]] = nullcontext([])
+        if isinstance(experiment, FeatureAuditExperiment):
+            ground = Ground(experiment.case.name, setting.tier, experiment.case.digest, None)
+        else:
+            trained = request.getfixturevalue(_trained_for(experiment))
+            data = trained.subject.pool.digest
+            ground = Ground(trained.subject.name, setting.tier, data, trained.bank)
+            noting = trained.workshop.noting()
+        try:
+            with noting as banks:
+                evidence = gather(claim, experiment, setting.subject, setting.tier)
+        except (BankError, DataUnavailable) as error:
+            pytest.fail(str(error), pytrace=False)
+        if trained is not None and not trained.decides:
+            evidence = evidence.as_plumbing()
+        folder = Path(request.config.getoption("--reports"))
+        results = record_evidence(
+            folder,
+            claim,
+            experiment,
+            evidence,
+            ground,
+            banks,
+            rerun=_rerun(request, setting),
+            clone=request.config.rootpath,
+        )
+        request.config.stash[RESULTS] += results
+        request.node.user_properties.append((VERDICT, evidence.verdict))
+        if not evidence.as_expected:
+            pytest.fail(failure(results), pytrace=False)
+
+    return run
+
+
+def _trained_for(experiment: Any) -> str:
+    """Name of the fixture that trained what the experiment is on."""
+    if isinstance(experiment, CanaryExperiment):
+        return "trained_canaries"
+    return "trained_attacks" if isinstance(experiment, AttackBank) else "trained"
+
+
+def _rerun(request: pytest.FixtureRequest, setting: Setting) -> str:
+    """The command that runs this item again, with the options that matter to it."""
+    config, node = request.config, request.node
+    file = Path(node.path).relative_to(config.rootpath).as_posix()
+    option = "--audit" if "feature_audit" in request.fixturenames else "--subject"
+    own = config.getoption(option)
+    words = [f"pytest {file}::{node.originalname}", f"-m {setting.tier}"]
+    words.append(f"{option} {setting.subject}" if own else f"-k {setting.subject}")
+    for other in ("--device", "--shadows", "--banks", "--reports"):
+        value = config.getoption(other)
+        if value not in (None, DEFAULTS.get(other)):
+            words.append(f"{other} {value}")
+    return " ".join(words)
