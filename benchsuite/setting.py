@@ -152,7 +152,7 @@ def train_attacks(prepared: Prepared) -> TrainedAttacks:
     """
     setting, subject, shadows = prepared.setting, prepared.subject, prepared.shadows
     design = Balanced(len(subject.pool), subject.share)
-    tier: Tier = "smoke" if prepared.miniature else setting.tier
+    tier = "miniature" if prepared.miniature else setting.tier
     size, enough = attack_size(tier, design, shadows)
     columns = (*COLUMNS, "pool.logits")
     bank = prepared.workshop.bank(subject, design.block * size.blocks, columns=columns)

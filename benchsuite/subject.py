@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchsuite.data.dataset import Dataset
+from benchsuite.data.mixtures import OVER, UNDER, is_mixture
 from benchsuite.model_identity import model_identity
 from benchsuite.training import ModelFactory, Recipe, template
 
@@ -152,7 +154,8 @@ def miniature(subject: Subject) -> Subject:
     """The subject cut down until a CPU can run its path: at most 60 examples a part, one epoch.
 
     They lie evenly over all examples in order of their labels, so that however the data are sorted
-    as many classes stay as can; their number suits the share, which some models must be IN for.
+    as many classes stay as can, and of a mixture as many of each group; their number suits the
+    share, which some models must be IN for.
 
     Raises:
         ValueError: a pool with fewer examples than the share has parts, such as 20 for 0.45.
@@ -176,9 +179,21 @@ def miniature(subject: Subject) -> Subject:
 
 
 def _evenly(data: Dataset, size: int) -> Dataset:
-    """`size` examples evenly over the data in order of label, the first and the last with them."""
+    """`size` examples evenly over the data in order of label, the first and the last with them.
+
+    Of a mixture as many from each of its groups, as far as the smaller one has them.
+    """
     by_label = np.argsort(data.labels, kind="stable")
-    return data.subset(np.sort(by_label[np.linspace(0, len(data) - 1, size, dtype=int)]))
+    if not is_mixture(data):
+        return data.subset(np.sort(_spread(by_label, size)))
+    under = by_label[data.groups[by_label] == UNDER]
+    over = by_label[data.groups[by_label] == OVER]
+    of_under = min(max(size // 2, size - len(over)), len(under))
+    return data.subset(np.sort([*_spread(under, of_under), *_spread(over, size - of_under)]))
+
+
+def _spread(positions: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    return positions[np.linspace(0, len(positions) - 1, count, dtype=int)]
 
 
 BUILT_IN = {

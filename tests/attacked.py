@@ -1,5 +1,6 @@
 """A bank under attack whose truth is planted: what is memorized, what models say, the groups."""
 
+from copy import copy
 from functools import partial
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ CLASSES, SIDE = 3, 4
 SIZE = AttackSize(references=2, calibration=1, targets=2, removal=1, planted=1, fpr=0.05)
 
 
-def subject(over=60, under=40, name="digits-planted", of_test=(30, 20)):
+def subject(over=60, under=40, name="digits-planted", of_test=(30, 20), share=0.5):
     """Small pictures of two groups, or of one where `under` is 0."""
 
     def data(over, under, seed):
@@ -27,7 +28,8 @@ def subject(over=60, under=40, name="digits-planted", of_test=(30, 20)):
         return Dataset(images, np.arange(over + under) % CLASSES, groups, name)
 
     pool, test = data(over, under, 0), data(*of_test, 1)
-    return Subject(name, pool, test, partial(mlp, SIDE**2, 2, CLASSES), Recipe(1))
+    model = partial(mlp, SIDE**2, 2, CLASSES)
+    return Subject(name, pool, test, model, Recipe(1), share=share)
 
 
 def memorization_of(pool):
@@ -41,7 +43,7 @@ def memorization_of(pool):
 class Bank:
     """Confidence rises with membership as much as an example is memorized."""
 
-    def __init__(self, subject, models, seed=0):
+    def __init__(self, subject, models, seed=0, of_under=0.5):
         rng = np.random.default_rng([seed, 1])
         self.subject, self.models = subject, models
         self.design = Balanced(len(subject.pool), subject.share, seed)
@@ -60,18 +62,46 @@ class Bank:
             ("pool", "confidence"): confidence,
             ("pool", "correct"): rng.random(shape) < right,
             ("test", "correct"): rng.random((models, len(subject.test)))
-            < np.where(subject.test.groups == UNDER, 0.5, 0.9),
+            < np.where(subject.test.groups == UNDER, of_under, 0.9),
         }
 
     def column(self, probe, what):
         return self._columns[probe, what]
 
+    def but(self, rows, membership=False):
+        """The same bank whose models in these rows say something else, or were IN elsewhere."""
+        other = Bank(self.subject, self.models, seed=99)
+        changed = copy(self)
+        if membership:
+            changed.membership = self.membership.copy()
+            changed.membership[rows] = ~self.membership[rows]
+            return changed
+        changed._columns = {name: values.copy() for name, values in self._columns.items()}
+        for name, values in changed._columns.items():
+            values[rows] = other._columns[name][rows]
+        return changed
 
-def experiment(kind, subject=None, size=SIZE, seed=0, bank=None):
+
+class Workshop:
+    """Trains nothing: keeps what it was asked for, and the banks of the planted kind it gave."""
+
+    def __init__(self):
+        self.asked, self.given = [], []
+
+    def bank(self, subject, models, *, columns=()):
+        self.asked.append((subject, models, tuple(columns)))
+        self.given.append(Bank(subject, models, seed=len(self.asked)))
+        return self.given[-1]
+
+
+def experiment(kind, subject=None, size=SIZE, seed=0, bank=None, workshop=None, groups=True):
     """An experiment of this kind, with planted groups in its cache, which else train a model."""
     subject = subject or globals()["subject"]()
-    bank = bank or Bank(subject, size.blocks * 64, seed)
-    given = kind(subject, bank, size, workshop=None)
+    block = Balanced(len(subject.pool), subject.share).block
+    bank = bank or Bank(subject, size.blocks * block, seed)
+    given = kind(subject, bank, size, workshop=workshop)
+    if not groups:
+        return given
     memorized = memorization_of(subject.pool)
     singletons = np.flatnonzero(memorized > 0.6)
     given.cache["groups"] = {ALL: np.arange(len(subject.pool)), SINGLETONS: singletons}

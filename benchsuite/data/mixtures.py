@@ -60,6 +60,11 @@ def mixture(over: Dataset, under: Dataset, name: str) -> Dataset:
     )
 
 
+def is_mixture(data: Dataset) -> bool:
+    """Whether the examples are in the groups `OVER` and `UNDER`, and some in each."""
+    return set(np.unique(data.groups).tolist()) == {OVER, UNDER}
+
+
 def mixing_ratio(data: Dataset) -> float:
     """Return the share of over-represented examples of a `mixture`, the paper's alpha.
 

@@ -11,15 +11,15 @@ is over new targets of this pool and bank at this threshold, not over other outl
 
 Controls break the one thing a finding is about:
 
-- ``groups-at-random``: the under-represented group is dealt to random examples of the pool.
-- ``singletons-at-random``: singletons and subpopulation are dealt to random examples of the group
-  that they are from. Both `DEALS` times for each block, over which its numbers are averaged.
+- ``groups-at-random``: both groups that are compared are random examples of the pool.
+- ``singletons-at-random``: both are random examples of the group that singletons are from.
 - ``permuted-membership``: LiRA is fitted on references whose membership is permuted, example by
   example. (Of one permutation, the same for calibration and targets.)
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from benchsuite.attacks.catalogue import ATTACKS
 from benchsuite.attacks.observations import Observations
-from benchsuite.data.mixtures import OVER, UNDER
+from benchsuite.data.mixtures import UNDER, is_mixture
 from benchsuite.experiments.features import penultimate_features
 from benchsuite.experiments.sizes import AttackSize
 from benchsuite.memorization.label import label_memorization
@@ -40,7 +40,8 @@ from benchsuite.workshop import Workshop
 
 GROUPS_AT_RANDOM, SINGLETONS_AT_RANDOM = "groups-at-random", "singletons-at-random"
 PERMUTED = "permuted-membership"
-DEALS = 20
+DEALT = 6_000
+"""Examples in all random parts of a group together: many parts if they are small, and unlike."""
 LIRA = "LiRA"
 
 ALL, OOD, SUBPOPULATION, SINGLETONS = "all", "random OOD", "subpopulation", "singletons"
@@ -53,8 +54,14 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Groups = Mapping[str, Indices]
 
-_PAPER = {"mnist": (0.4, 0.8), "cifar10": (0.8, 0.5)}
-_OURS = {"digits-pixmix": 0.5, "digits-photos": 0.8, "digits-mix-tiny": 0.1}
+_SINGLETONS_ABOVE = {
+    "digits-pixmix": 0.5,
+    "digits-photos": 0.8,
+    "digits-mix-tiny": 0.1,
+    "cifar10-resnet9-70": 0.8,
+    "cifar10-augcifar10-resnet18": 0.5,
+    "cifar10-cifar100-resnet9": 0.5,
+}
 
 
 def singletons_above(subject: str, mixed: bool) -> float:
@@ -62,13 +69,12 @@ def singletons_above(subject: str, mixed: bool) -> float:
 
     In the paper .8 in a mixture with MNIST and .5 with CIFAR-10, and .4 and .8 where either is
     alone (Section 4.1 and footnote 8); chosen, its footnote 7 says, so that the group is not too
-    small, and so it is here for the mixtures with digits. Every other pool is treated as MNIST. A
-    miniature memorizes nothing: there, what is above 0 by chance shows the path.
+    small, and so it is here for the mixtures with digits. Every other subject is treated as MNIST.
+    A miniature memorizes nothing: there, what is above 0 by chance shows the path.
     """
     if subject.endswith("-miniature"):
         return 0.0
-    alone, in_a_mixture = _PAPER.get(subject.split("-")[0], _PAPER["mnist"])
-    return _OURS.get(subject, in_a_mixture) if mixed else alone
+    return _SINGLETONS_ABOVE.get(subject, 0.8 if mixed else 0.4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +111,7 @@ class AttackBank:
 
     # ---- models ----------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def block(self) -> int:
         """Models in a block."""
         return self.bank.design.block
@@ -161,7 +167,7 @@ class AttackBank:
     @property
     def mixed(self) -> bool:
         """Whether the pool has an over- and an under-represented group."""
-        return set(np.unique(self.subject.pool.groups)) == {OVER, UNDER}
+        return is_mixture(self.subject.pool)
 
     @property
     def threshold(self) -> float:
@@ -193,7 +199,10 @@ class AttackBank:
         if not self.mixed:
             return {ALL: everyone, SINGLETONS: np.flatnonzero(memorized)}
         outliers = pool.groups == UNDER
-        features = penultimate_features(self.subject, self.bank.execution.device)
+        try:
+            features = penultimate_features(self.subject, self.bank.execution.device)
+        except ValueError as error:
+            raise CannotResolveError(f"there is nothing to cluster examples by: {error}") from error
         return {
             ALL: everyone,
             OOD: np.flatnonzero(outliers),
@@ -217,27 +226,20 @@ class AttackBank:
             )
         return found
 
-    def deals(self, block: int) -> list[Groups]:
-        """The groups as they are; or, under a control that deals them, `DEALS` times anew.
+    def parts(self, examples: Indices, size: int, purpose: int, block: int) -> list[Indices]:
+        """The examples as they are, if they are so many; else random parts, `DEALT` in them all.
 
         Args:
-            block: number of the block that is measured: each has deals of its own, so that no
-                single one decides.
+            examples: of a group, [examples].
+            size: of a part.
+            purpose: for which other draws are made.
+            block: number of the block that is measured: each has parts of its own, so that no
+                single draw decides.
         """
-        if self.control not in (GROUPS_AT_RANDOM, SINGLETONS_AT_RANDOM):
-            return [self.groups]
-        rng = np.random.default_rng([self.bank.design.seed, 60, block])
-        return [self._dealt(rng) for _ in range(DEALS)]
-
-    def _dealt(self, rng: np.random.Generator) -> Groups:
-        groups = dict(self.groups)
-        if self.control == GROUPS_AT_RANDOM:
-            dealt, within = [OOD], groups[ALL]
-        else:
-            dealt, within = [SUBPOPULATION, SINGLETONS], groups[self.source]
-        for name in groups.keys() & set(dealt):
-            groups[name] = rng.choice(within, len(groups[name]), replace=False)
-        return groups
+        if len(examples) == size:
+            return [examples]
+        rng = np.random.default_rng([self.bank.design.seed, 60, purpose, block])
+        return [rng.choice(examples, size, replace=False) for _ in range(max(1, DEALT // size))]
 
     @property
     def source(self) -> str:

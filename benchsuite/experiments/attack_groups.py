@@ -1,7 +1,7 @@
 """What the claims about attacks on groups are given: numbers of each block of targets."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,94 +19,114 @@ from benchsuite.experiments.attack_bank import (
     SMALLEST_GROUP,
     SUBPOPULATION,
     AttackBank,
-    Groups,
     Indices,
 )
 from benchsuite.experiments.world import LEAST_FALSE_POSITIVES
 from benchsuite.stats.verdict import CannotResolveError
 
-WITHOUT_TPR = "Yeom"
-"""The attack whose TPR at a low FPR is not compared: in the paper it is 0 on nearly all rows."""
 LEAST_MISRANKED = 1e-3
 """A smaller share of misranked pairs counts as this one: ratios of smaller ones are noise."""
+ADDED = 10
+"""Times the FPR, which chance finds: added to a TPR whose logarithm is taken, so that the ratio of
+two that are hardly better than chance is near 1 and not noise."""
 
 
 class AttackExperiment(AttackBank):
     """Attacks on the groups of one subject's examples."""
 
     controls: ClassVar[Mapping[str, str]] = {
-        GROUPS_AT_RANDOM: "The outliers are random examples of the pool.",
-        SINGLETONS_AT_RANDOM: "Singletons and subpopulation are random outliers.",
+        GROUPS_AT_RANDOM: "Both groups are random examples of the pool.",
+        SINGLETONS_AT_RANDOM: "Both groups are random examples of that which singletons are from.",
         PERMUTED: "LiRA is told a wrong membership.",
     }
 
     def singletons_against_others(self) -> Iterator[dict[str, float]]:
         """Of each block: how much better each attack does on singletons than on other groups.
 
-        As logarithms of ratios: "misranked" of shares of (member, non-member) pairs in the wrong
-        order, 1 - AUROC, of which `LEAST_MISRANKED` is the least; "found" of the TPR above each
-        group's calibrated threshold, of which half a member is the least (not of `WITHOUT_TPR`). A
-        subpopulation that is too small, or the whole group, is left out.
+        See `_contrast`. A subpopulation that is too small, or the whole group, is left out.
 
         Raises:
             CannotResolveError: there are too few singletons, see `members`, or too few of their
                 non-members for a threshold at this FPR.
         """
         self._check_resolves(self.members(SINGLETONS))
-        whole = len(self.groups[self.source])
-        others = [self.source] + [
-            name for name in (SUBPOPULATION,) if self._has(name) and len(self.groups[name]) < whole
-        ]
-        pairs = [(other, SINGLETONS) for other in others]
         for number, block in enumerate(self.blocks(self.targets)):
-            yield _mean(
-                {**self._misranked(block, groups, pairs), **self._found(block, groups)}
-                for groups in self.deals(number)
-            )
+            contrasts: dict[str, float] = {}
+            for other in self._with_subpopulation(self.source):
+                found = other == self.source
+                contrasts |= self._contrast(block, number, (other, SINGLETONS), self.source, found)
+            yield contrasts
 
     def outliers_against_all(self) -> Iterator[dict[str, float]]:
         """Of each block: how much better each attack does on outliers than on all examples.
 
-        "misranked" as in `singletons_against_others`.
+        See `_contrast`; "found" of all outliers alone, for a subpopulation is too small for a
+        threshold, and not under a control: of parts so large the worst examples decide so much that
+        far more than can be computed would have to be dealt.
+
+        Raises:
+            CannotResolveError: as `singletons_against_others`, of outliers.
         """
-        self.members(OOD)
+        self._check_resolves(self.members(OOD))
         for number, block in enumerate(self.blocks(self.targets)):
-            yield _mean(
-                self._misranked(block, groups, [(ALL, OOD)]) for groups in self.deals(number)
-            )
+            contrasts: dict[str, float] = {}
+            for part in self._with_subpopulation(OOD):
+                found = part == OOD and not self.control
+                contrasts |= self._contrast(block, number, (ALL, part), ALL, found)
+            yield contrasts
 
-    def _has(self, name: str) -> bool:
-        return len(self.groups.get(name, ())) >= SMALLEST_GROUP
+    def _with_subpopulation(self, source: str) -> list[str]:
+        """The group that singletons are from, and the subpopulation where it is a part of it."""
+        small = len(self.groups.get(SUBPOPULATION, ()))
+        is_part = SMALLEST_GROUP <= small < len(self.groups[source])
+        return [source, SUBPOPULATION] if is_part else [source]
 
-    def _misranked(
-        self, block: slice, groups: Groups, pairs: list[tuple[str, str]]
+    def _contrast(
+        self, block: slice, number: int, pair: tuple[str, str], within: str, found: bool
     ) -> dict[str, float]:
-        names = {name for pair in pairs for name in pair}
+        """How much better each attack does on the second group than on the first, as logarithms.
+
+        "misranked" is the ratio of shares of (member, non-member) pairs in the wrong order,
+        1 - AUROC, of which `LEAST_MISRANKED` is the least; "found" that of the TPR above calibrated
+        thresholds, each with `ADDED` times the FPR added. Both groups in parts as large as the
+        smaller one, the mean over parts: at a low FPR a few bad examples decide, and the larger
+        group has more of them.
+
+        Args:
+            block: target models.
+            number: of the block.
+            pair: the groups; the logarithms are above 0 where the attack does better on the second.
+            within: the group that both are dealt from under a control.
+            found: whether to compare the TPR too.
+        """
+        worse, better = (self.groups[name] for name in pair)
+        if self.control:
+            worse = better = self.groups[within]
+        size = min(len(self.groups[name]) for name in pair)
+        sides = [
+            self.parts(worse, size, purpose=0, block=number),
+            self.parts(better, size, purpose=1, block=number),
+        ]
         contrasts = {}
         for attack in ATTACKS:
-            log = {
-                name: math.log(max(1 - self.auroc(attack, block, groups[name]), LEAST_MISRANKED))
-                for name in names
-            }
-            for worse, better in pairs:
-                contrasts[f"log ({worse} / {better} misranked): {attack}"] = (
-                    log[worse] - log[better]
-                )
+            first, second = (
+                np.mean([self._log_misranked(attack, block, part) for part in parts])
+                for parts in sides
+            )
+            contrasts[f"log ({pair[0]} / {pair[1]} misranked): {attack}"] = float(first - second)
+        for attack in ATTACKS if found else ():
+            first, second = (
+                np.mean([self._log_found(attack, block, part) for part in parts]) for parts in sides
+            )
+            contrasts[f"log ({pair[1]} / {pair[0]} found): {attack}"] = float(second - first)
         return contrasts
 
-    def _found(self, block: slice, groups: Groups) -> dict[str, float]:
-        return {
-            f"log ({SINGLETONS} / {self.source} found): {attack}": (
-                self._log_found(attack, block, groups[SINGLETONS])
-                - self._log_found(attack, block, groups[self.source])
-            )
-            for attack in ATTACKS
-            if attack != WITHOUT_TPR
-        }
+    def _log_misranked(self, attack: str, block: slice, examples: Indices) -> float:
+        return math.log(max(1 - self.auroc(attack, block, examples), LEAST_MISRANKED))
 
     def _log_found(self, attack: str, block: slice, examples: Indices) -> float:
         share, _ = self.rates(attack, block, examples, self.calibrated(attack, examples))
-        return math.log(max(share, 0.5 / int(self.membership[block][:, examples].sum())))
+        return math.log(share + ADDED * self.size.fpr)
 
     def lira_against_others(self) -> Iterator[dict[str, float]]:
         """Of each block: LiRA's TPR less each other attack's, each above its own threshold.
@@ -150,9 +170,3 @@ class AttackExperiment(AttackBank):
             return attack_figures.ARRAYS[kind](self)
         except CannotResolveError:
             return None
-
-
-def _mean(dealt: Iterable[dict[str, float]]) -> dict[str, float]:
-    """The mean of each number over deals."""
-    every = list(dealt)
-    return {name: float(np.mean([each[name] for each in every])) for name in every[0]}

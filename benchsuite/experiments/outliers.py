@@ -11,7 +11,7 @@ Controls:
 - ``planted-singletons``: mislabelled examples stand in for the outliers, in models of their own.
 - ``shuffled-memorization``: memorization is dealt to other examples, `DEALS` times a unit.
 - ``independent-memorization``: memorization on other models stands in for the detectors' scores.
-- ``random-removal``: as many random examples of the pool are removed instead of the singletons.
+- ``random-removal``: other random examples of the pool are removed instead of the singletons.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from benchsuite.attacks.privacy import privacy_score
 from benchsuite.data.dataset import Dataset
@@ -32,6 +31,7 @@ from benchsuite.experiments.groups import SMALLEST_BIN
 from benchsuite.experiments.removal import Removal
 from benchsuite.outliers import energy_score, msp_score
 from benchsuite.shadows import ShadowBank
+from benchsuite.stats.ranks import spearman
 from benchsuite.stats.verdict import CannotResolveError
 from benchsuite.subject import Subject
 
@@ -43,6 +43,8 @@ NOT_EXPOSED = 1.0
 """Privacy score below which an outlier is called not exposed; the paper looks at `PAPERS`."""
 PAPERS = 2.0
 MISLABELLED = 40
+LEARNED = 0.1
+"""Part of the way from chance to 1 that a group's test accuracy must go for a removal to hurt it."""
 
 DETECTORS: dict[str, Callable[[Any], Floats]] = {"MSP": msp_score, "energy": energy_score}
 
@@ -73,6 +75,7 @@ class OutlierExperiment(AttackBank):
 
         Nothing is chosen or attacked here, so that all models count.
         """
+        outliers = self.members(OOD)
         if self.control == PLANTED:
             subject, planted = with_mislabelled(self.subject, MISLABELLED)
             bank = self.workshop.bank(subject, self.block * self.size.planted)
@@ -80,7 +83,7 @@ class OutlierExperiment(AttackBank):
             outliers, models = planted, slice(0, bank.models)
         else:
             confidence, membership = self.observations.confidence, self.membership
-            outliers, models = self.members(OOD), slice(0, self.targets.stop)
+            models = slice(0, self.targets.stop)
         for unit in self.units(models):
             scores = privacy_score(confidence[unit][:, outliers], membership[unit][:, outliers])
             yield {
@@ -144,28 +147,29 @@ class OutlierExperiment(AttackBank):
     def proxies(self) -> Iterator[dict[str, float]]:
         """Of each unit: how well detectors rank memorization there, and memorization itself does.
 
-        Absolute values of Spearman's correlation on the memorized examples; "again less ..." is
-        that of memorization on the references less the detector's.
+        Absolute values of Spearman's correlation on the memorized examples; "again" is that of
+        memorization on the references, and "again less ..." how far a detector is behind.
         """
         for unit in self.units(self.others):
             truth = self.memorization_of(unit)
-            again = _spearman(self.memorization[self.memorized], truth[self.memorized])
+            again = spearman(self.memorization[self.memorized], truth[self.memorized])
             ranks = {name: abs(self._rank(name, truth)) for name in DETECTORS}
             if self.control == INDEPENDENT:
                 ranks = dict.fromkeys(ranks, again)
-            yield {**ranks, **{f"again less {name}": again - rank for name, rank in ranks.items()}}
+            behind = {f"again less {name}": again - rank for name, rank in ranks.items()}
+            yield {**ranks, "again": again, **behind}
 
     def _rank(self, detector: str, truth: Floats, examples: Indices | None = None) -> float:
         chosen = self.memorized if examples is None else examples
-        return _spearman(self.detected[detector][chosen], truth[chosen])
+        return spearman(self.detected[detector][chosen], truth[chosen])
 
     def _correlation(self, truth: Floats, examples: Indices, number: int) -> float:
         """Of memorization on the references; under its control the mean over deals."""
         memorization = self.memorization[examples]
         if self.control != SHUFFLED:
-            return _spearman(memorization, truth[examples])
+            return spearman(memorization, truth[examples])
         rng = np.random.default_rng([self.bank.design.seed, 62, number])
-        deals = [_spearman(rng.permutation(memorization), truth[examples]) for _ in range(DEALS)]
+        deals = [spearman(rng.permutation(memorization), truth[examples]) for _ in range(DEALS)]
         return float(np.mean(deals))
 
     # ---- removal ---------------------------------------------------------------------------------
@@ -173,51 +177,71 @@ class OutlierExperiment(AttackBank):
     def removal(self) -> Iterator[dict[str, float]]:
         """Of each block: error on the under-represented test examples without the singletons.
 
-        Less that of models with them. Test examples are no model's training examples, so that the
-        singletons do not raise the error by being no longer fitted. "other outliers" is the same
-        without as many random under-represented examples that are no singletons, where there are
-        so many.
+        Less that of models without as many random examples of the pool, which are as few. Test
+        examples are no model's training examples, so that the singletons do not raise the error by
+        being no longer fitted. Reported beside it, less the same: "other outliers", without as many
+        random under-represented examples that are no singletons, where there are so many; and
+        "nothing", with the whole pool.
 
         Raises:
-            CannotResolveError: too few singletons.
+            CannotResolveError: too few singletons, no under-represented test examples, or so few of
+                them right that removing anything can hardly hurt.
         """
         singletons = self._removable(self.members(SINGLETONS))
+        whole = self._errors(self.bank)[self.targets][: self.block * self.size.removal]
+        self._check_learned(1 - float(whole.mean()))
         others, count = np.setdiff1d(self.members(OOD), self.members(SINGLETONS)), len(singletons)
         rng = np.random.default_rng([self.bank.design.seed, 63])
-        at_random = rng.choice(len(self.subject.pool), count, replace=False)
-        if self.control == RANDOM_REMOVAL:
-            removed = {"singletons": ("random", at_random)}
-        else:
-            removed = {"singletons": ("singletons", singletons)}
-            if len(others) >= count:
-                removed["other outliers"] = "others", rng.choice(others, count, replace=False)
-        with_them = self._errors(self.bank)[: self.block * self.size.removal]
-        without = {
-            name: self._errors(self._without(why, examples))
-            for name, (why, examples) in removed.items()
-        }
-        for block in self.blocks(slice(0, len(with_them))):
+        pool = len(self.subject.pool)
+        random, again = (rng.choice(pool, count, replace=False) for _ in range(2))
+        removed = {"singletons": again if self.control == RANDOM_REMOVAL else singletons}
+        if len(others) >= count and not self.control:
+            removed["other outliers"] = rng.choice(others, count, replace=False)
+        baseline = self._errors(self._without("random", random))
+        errors = {name: self._errors(self._without(name, each)) for name, each in removed.items()}
+        errors["nothing"] = whole
+        for block in self.blocks(slice(0, len(baseline))):
             yield {
-                name: float(errors[block].mean() - with_them[block].mean())
-                for name, errors in without.items()
+                name: float(each[block].mean() - baseline[block].mean())
+                for name, each in errors.items()
             }
 
     def _removable(self, singletons: Indices) -> Indices:
         """The most memorized of them, so many that the share of what is left is a whole number."""
         parts = Fraction(self.subject.share).limit_denominator(100).denominator
         count = len(singletons) - (len(singletons) - len(self.subject.pool)) % parts
+        if count <= 0:
+            raise CannotResolveError(
+                f"{len(singletons)} singletons are too few to remove: a share of "
+                f"{self.subject.share:g} of the rest has to be a whole number"
+            )
         order = np.argsort(-self.memorization[singletons], kind="stable")
         return np.sort(singletons[order[:count]])
 
     def _without(self, why: str, examples: Indices) -> ShadowBank:
-        removed = Removal(self.subject.pool, why, examples).without(self.subject)
-        return self.workshop.bank(removed, self.block * self.size.removal)
+        why = "more-random" if self.control == RANDOM_REMOVAL and why != "random" else why
+        removed = Removal(self.subject.pool, why.replace(" ", "-"), examples)
+        return self.workshop.bank(removed.without(self.subject), self.block * self.size.removal)
 
     def _errors(self, bank: ShadowBank) -> Floats:
         """Share of the under-represented test examples that each model gets wrong, [models]."""
         group = self.subject.test.groups == UNDER
+        if not group.any():
+            raise CannotResolveError(
+                f"the test set of {self.subject.name} has no example in the group {UNDER!r}: there "
+                "is nothing to measure an error on"
+            )
         errors: Floats = 1 - bank.column("test", "correct")[:, group].mean(axis=1)
         return errors
+
+    def _check_learned(self, accuracy: float) -> None:
+        chance = 1 / self.subject.pool.classes
+        least = chance + LEARNED * (1 - chance)
+        if accuracy < least and not self.subject.name.endswith("-miniature"):
+            raise CannotResolveError(
+                f"{accuracy:.1%} of the under-represented test examples are right, and {least:.0%} "
+                f"are the least where chance is {chance:.0%}: what is hardly learned cannot be hurt"
+            )
 
     def figure(self, kind: str) -> dict[str, Any] | None:
         """Arrays of a figure of this kind, or None where this subject has none."""
@@ -243,10 +267,3 @@ def with_mislabelled(subject: Subject, count: int) -> tuple[Subject, Indices]:
     labels[planted] = (labels[planted] + rng.integers(1, pool.classes, count)) % pool.classes
     wrong = Dataset(pool.images, labels, pool.groups, name=pool.name)
     return replace(subject, name=f"{subject.name}-mislabelled", pool=wrong), planted
-
-
-def _spearman(one: Floats, other: Floats) -> float:
-    """Spearman's rank correlation; 0 where either is constant."""
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
-        return 0.0
-    return float(spearmanr(one, other).statistic)

@@ -18,7 +18,9 @@ MEMBERSHIP_SIZES = {
     "cpu": MembershipSize(16, 16),
     "digits-cnn/cpu": MembershipSize(8, 8),
     "breast-cancer-mlp/cpu": MembershipSize(4, 8),
+    "breast-cancer-mlp/gpu": MembershipSize(4, 8),
     "docstrings-mlp/cpu": MembershipSize(4, 8),
+    "docstrings-mlp/gpu": MembershipSize(4, 8),
     "gpu": MembershipSize(9, 16),
     "cifar10-resnet9/gpu": MembershipSize(4, 4),
     "cifar100-resnet9/gpu": MembershipSize(4, 4),
@@ -81,8 +83,9 @@ class AttackSize:
 
 ATTACK_SIZES = {
     "smoke": AttackSize(2, 3, 3, 2, 4, 0.05),
-    "cpu": AttackSize(8, 14, 10, 6, 4, 1e-3),
-    "gpu": AttackSize(9, 6, 10, 4, 4, 1e-3),
+    "miniature": AttackSize(1, 1, 3, 2, 4, 0.05),
+    "cpu": AttackSize(8, 14, 10, 6, 12, 1e-3),
+    "gpu": AttackSize(9, 6, 10, 4, 12, 1e-3),
 }
 """By tier. The cpu tier's bank is as large as that of `MEMBERSHIP_SIZES`, whose files it shares.
 

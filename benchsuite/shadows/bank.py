@@ -227,7 +227,7 @@ class ShadowBank:
         models, block = self.models, self.design.block
         if models == 0:
             raise BankError(f"bank {self.folder} holds no models yet: run train_shadows")
-        shards = []
+        whole: dict[str, NDArray[Any]] = {}
         for first in range(0, models, block):
             path = shard_path(self.folder, column, first, first + block)
             if not path.exists():
@@ -236,8 +236,11 @@ class ShadowBank:
                     f"{first + block - 1}; it has {', '.join(self.columns) or 'none'}: name it in "
                     "train_shadows(columns=...)"
                 )
-            shards.append(read_shard(path, self.header(column, first)))
-        return {name: np.concatenate([s[name] for s in shards]) for name in shards[0]}
+            for name, part in read_shard(path, self.header(column, first)).items():
+                if first == 0:  # shard by shard into place: a large column is never held twice
+                    whole[name] = np.empty((models, *part.shape[1:]), dtype=part.dtype)
+                whole[name][first : first + block] = part
+        return whole
 
 
 def _key(identity: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ refuted, with probability at most alpha / 2 each; `tests/meta` measures both.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from numbers import Real
 from typing import Literal
@@ -136,8 +137,9 @@ def all_of(rule: Rule | None = None, /, **named: Rule) -> AllOf:
 
     Args:
         rule: one rule for every number of the unit; or
-        named: a rule for each number that decides, by its key in the unit. Numbers of the unit
-            without a rule are reported with an interval and no verdict.
+        named: a rule for each number that decides, by its key in the unit or a pattern of keys,
+            such as "* at 1 %". Numbers of the unit without a rule are reported with an interval and
+            no verdict.
 
     Raises:
         ValueError: both forms at once, or neither.
@@ -263,10 +265,13 @@ def _rules_by_name(rule: Rule | AllOf, columns: Mapping[str, Float64s]) -> dict[
         )
     if rule.every is not None:
         return dict.fromkeys(columns, rule.every)
-    missing = [name for name, _ in rule.named if name not in columns]
-    if missing:
-        raise ValueError(f"units lack {missing}, which the rule '{rule}' needs: yield them")
-    return dict(rule.named)
+    rules: dict[str, Rule] = {}
+    for pattern, each in rule.named:
+        names = [name for name in columns if name == pattern or fnmatchcase(name, pattern)]
+        if not names:
+            raise ValueError(f"units lack {[pattern]}, which the rule '{rule}' needs: yield them")
+        rules |= dict.fromkeys(names, each)
+    return rules
 
 
 def _holm_refuted(

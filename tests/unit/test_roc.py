@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from benchsuite.stats.intervals import clopper_pearson
-from benchsuite.stats.roc import auroc, roc_curve, tpr_at_fpr
+from benchsuite.stats.roc import auroc, roc_curve, threshold_at_fpr, tpr_at_fpr
 
 any_scores = st.integers(-3, 3) | st.floats(-1e6, 1e6, allow_subnormal=False)
 
@@ -141,7 +141,73 @@ def test_an_even_rate_allows_what_it_says():
     assert tpr_at_fpr(scores, member, 0.29).realised_fpr == 0.29
 
 
-@pytest.mark.parametrize("function", [auroc, roc_curve, lambda s, m: tpr_at_fpr(s, m, 0.1)])
+@given(scored(), rates)
+def test_above_the_threshold_are_the_rates_at_that_fpr(case, rate):
+    scores, member = case
+    accused = scores > threshold_at_fpr(scores, member, rate)
+    result = tpr_at_fpr(scores, member, rate)
+    assert accused[member].mean() == result.tpr
+    assert accused[~member].mean() == result.realised_fpr
+
+
+@given(scored(), rates)
+def test_the_threshold_is_a_non_members_score_and_the_least_that_will_do(case, rate):
+    scores, member = case
+    threshold, outside = threshold_at_fpr(scores, member, rate), scores[~member]
+    if threshold == -np.inf:
+        assert rate == 1
+        return
+    assert threshold in outside
+    assert (outside > threshold).mean() <= rate < (outside >= threshold).mean()
+
+
+def test_tied_non_members_share_the_threshold():
+    scores, member = [9, 9, 5, 5, 5, 1], [1, 0, 0, 0, 1, 0]
+    thresholds = [threshold_at_fpr(scores, member, rate) for rate in (0, 0.25, 0.5, 0.75, 0.99)]
+    assert thresholds == [9, 5, 5, 1, 1]
+
+
+def test_where_all_may_be_accused_all_are():
+    assert threshold_at_fpr([1.0, 2.0, 3.0], [True, False, False], 1.0) == -np.inf
+    assert threshold_at_fpr([1.0, 2.0, 3.0], [True, False, False], 0.999) == 2
+
+
+def test_members_have_no_say_in_the_threshold():
+    member = np.arange(100) % 3 == 0
+    scores = np.random.default_rng(0).normal(size=100)
+    moved = np.where(member, scores - 50, scores)
+    assert threshold_at_fpr(moved, member, 0.1) == threshold_at_fpr(scores, member, 0.1)
+
+
+def test_an_even_rate_allows_what_it_says_to_a_threshold_too():
+    scores, member = np.arange(200.0), np.arange(200) % 2 == 0
+    assert threshold_at_fpr(scores, member, 0.29) == 199 - 2 * 29
+
+
+@pytest.mark.parametrize("shape", [(400,), (4, 100)])
+def test_a_threshold_of_float32_scores_divides_them_as_exactly(shape):
+    """A double that is not a float32 would fall beside the score that it stands for."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=shape).astype(np.float32)
+    member = rng.random(shape) < 0.5
+    for rate in (0.01, 0.1, 0.3):
+        threshold = threshold_at_fpr(scores, member, rate)
+        assert type(threshold) is float
+        assert np.float32(threshold) == threshold
+        assert (scores > threshold)[member].mean() == tpr_at_fpr(scores, member, rate).tpr
+        assert threshold == threshold_at_fpr(scores.ravel(), member.ravel(), rate)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        auroc,
+        roc_curve,
+        lambda s, m: tpr_at_fpr(s, m, 0.1),
+        lambda s, m: threshold_at_fpr(s, m, 0.1),
+    ],
+    ids=["auroc", "roc_curve", "tpr_at_fpr", "threshold_at_fpr"],
+)
 @pytest.mark.parametrize(
     ("scores", "member", "message"),
     [
@@ -175,6 +241,7 @@ def test_another_axis_is_refused(shape, axis):
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, np.nan])
-def test_a_rate_that_is_none_is_named(rate):
+@pytest.mark.parametrize("function", [tpr_at_fpr, threshold_at_fpr])
+def test_a_rate_that_is_none_is_named(function, rate):
     with pytest.raises(ValueError, match=r"fpr is .* expected a rate between 0 and 1"):
-        tpr_at_fpr([1.0, 0.0], [True, False], rate)
+        function([1.0, 0.0], [True, False], rate)
