@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchsuite.shadows.execution import check_device, exact_on_cuda
+from benchsuite.shadows.execution import check_device, exact_on_cuda, threads
 from benchsuite.subject import Subject
 from benchsuite.training import TrainingJob, template, train
 
@@ -37,7 +37,7 @@ def penultimate_features(
     check_device(device)
     pool, validation = subject.pool, subject.validation
     inputs = torch.from_numpy(pool.inputs()).to(device)
-    with exact_on_cuda(device):
+    with threads(1), exact_on_cuda(device):
         _entering_last_layer(template(subject.model).to(device).eval(), inputs[:2])
         job = TrainingJob(
             subject.model,

@@ -44,7 +44,7 @@ NOT_EXPOSED = 1.0
 PAPERS = 2.0
 MISLABELLED = 40
 LEARNED = 0.1
-"""Part of the way from chance to 1 that a group's test accuracy must go for a removal to hurt it."""
+"""Part of the way from chance to 1 that a group's test accuracy must go for removals to matter."""
 
 DETECTORS: dict[str, Callable[[Any], Floats]] = {"MSP": msp_score, "energy": energy_score}
 

@@ -67,6 +67,17 @@ def execution_for(subject: Subject, device: str) -> Execution:
 
 
 @contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads of torch's; more than a small network needs would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def exact_on_cuda(device: str) -> Iterator[None]:
     """On CUDA: float32 proper, for TF32 is another type, and no kernel that varies by run.
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchsuite.shadows.bank import ShadowBank
-from benchsuite.shadows.execution import exact_on_cuda
+from benchsuite.shadows.execution import exact_on_cuda, threads
 from benchsuite.subject import Subject
 from benchsuite.training import TrainingJob, Weights, train
 
@@ -58,13 +58,8 @@ def train_again(bank: ShadowBank, subject: Subject, models: Sequence[int]) -> di
     """
     chosen, device = sorted(models), torch.device(bank.execution.device)
     inputs = torch.tensor(subject.pool.inputs(), device=device)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(bank.execution.threads)  # more of them would wait for each other
-    try:
-        with exact_on_cuda(bank.execution.device):
-            weights = train(training_job(bank, subject, chosen, inputs), bank.execution.strategy)
-    finally:
-        torch.set_num_threads(threads)
+    with threads(bank.execution.threads), exact_on_cuda(bank.execution.device):
+        weights = train(training_job(bank, subject, chosen, inputs), bank.execution.strategy)
     return {
         model: {name: tensor[row].cpu() for name, tensor in weights.items()}
         for row, model in enumerate(chosen)

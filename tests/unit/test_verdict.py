@@ -308,3 +308,12 @@ def test_a_level_outside_its_range_is_named(alpha):
 def test_wrong_rules_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_pattern_holds_every_number_that_it_fits_to_its_rule():
+    units = [{"a found": 1.0 + k, "b found": -1.0 - k, "c": 0.0} for k in (0.0, 0.01, 0.02)]
+    decision = decide(all_of(**{"* found": greater(0)}), units, 0.05)
+    assert [part.verdict for part in decision.parts] == ["supported", "refuted", None]
+    assert decide(all_of(**{"a*": greater(0)}), units, 0.05).verdict == "supported"
+    with pytest.raises(ValueError, match=r"units lack \['\* lost'\]"):
+        decide(all_of(**{"* lost": greater(0)}), units, 0.05)
