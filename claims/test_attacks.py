@@ -150,8 +150,8 @@ def test_lira_beats_the_other_attacks(attacks):
         "digits-photos/cpu": Declared(
             "refuted",
             "With photographs one outlier in nine is not exposed: the patches are so unlike "
-            "digits, and so unlike each other, that the models learn most of them by heart. With copies by "
-            "PixMix three in four are not exposed.",
+            "digits, and so unlike each other, that the models learn most of them by heart. With "
+            "copies by PixMix three in four are not exposed.",
         )
     },
     figures=("privacy-by-group",),
