@@ -100,7 +100,7 @@ class AttackExperiment(AttackBank):
             found: whether to compare the TPR too.
         """
         worse, better = (self.groups[name] for name in pair)
-        if self.control:
+        if self.control in (GROUPS_AT_RANDOM, SINGLETONS_AT_RANDOM):
             worse = better = self.groups[within]
         size = min(len(self.groups[name]) for name in pair)
         sides = [

@@ -318,3 +318,13 @@ def test_lira_that_was_misled_leads_by_nothing(given):
         for block in BLOCKS
     ]
     assert [unit["RMIA"] for unit in units] == pytest.approx(rates)
+
+
+def test_a_misled_lira_leaves_the_groups_as_they_are(given):
+    names = [f"log (random OOD / singletons misranked): {attack}" for attack in ATTACKS]
+    misled = given.under(PERMUTED)
+    misled.cache["scores", f"{LIRA}, misled"] = given.cache["scores", LIRA]
+    for observed, told in zip(
+        given.singletons_against_others(), misled.singletons_against_others(), strict=True
+    ):
+        assert [observed[name] for name in names] == [told[name] for name in names]
