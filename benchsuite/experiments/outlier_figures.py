@@ -9,8 +9,8 @@ from scipy.stats import spearmanr
 
 from benchsuite.attacks.privacy import privacy_score
 from benchsuite.data.mixtures import OVER, UNDER
-from benchsuite.experiments import outliers  # which imports this module: never `from` it
 from benchsuite.experiments.attack_bank import OOD, SINGLETONS, SMALLEST_GROUP, Indices
+from benchsuite.experiments.outliers import NOT_EXPOSED, PAPERS, OutlierExperiment
 from benchsuite.experiments.pictures import pictures
 from benchsuite.stats.verdict import CannotResolveError
 
@@ -23,7 +23,7 @@ LEVELS = {"up to .1": 0.1, ".1 to .5": 0.5, ".5 to .8": 0.8, "above .8": np.inf}
 """Their upper ends, inclusive."""
 
 
-def _privacy_by_group(experiment: "outliers.OutlierExperiment") -> Arrays:
+def _privacy_by_group(experiment: OutlierExperiment) -> Arrays:
     """Histograms of the privacy score over all models, by group (Figure 2a).
 
     Raises:
@@ -39,12 +39,12 @@ def _privacy_by_group(experiment: "outliers.OutlierExperiment") -> Arrays:
     return {
         "edges": edges,
         **{name: np.histogram(scores[group], edges)[0] for name, group in groups.items()},
-        "below": np.array(np.mean(scores[under] < outliers.PAPERS)),
-        "below_one": np.array(np.mean(scores[under] < outliers.NOT_EXPOSED)),
+        "below": np.array(np.mean(scores[under] < PAPERS)),
+        "below_one": np.array(np.mean(scores[under] < NOT_EXPOSED)),
     }
 
 
-def _outlier_scatter(experiment: "outliers.OutlierExperiment") -> Arrays:
+def _outlier_scatter(experiment: OutlierExperiment) -> Arrays:
     """Memorization, privacy and detectors' scores of each example (Figures 2b, 2c, 3 and 4a).
 
     As in the claims, predictors come from the references, and what they predict from the other
@@ -85,7 +85,7 @@ def _outlier_scatter(experiment: "outliers.OutlierExperiment") -> Arrays:
     }
 
 
-def _memorization_levels(experiment: "outliers.OutlierExperiment") -> Arrays | None:
+def _memorization_levels(experiment: OutlierExperiment) -> Arrays | None:
     """Images at each level of memorization, from both groups where it has both (Figure 4b)."""
     images = pictures(experiment.subject.pool.images)
     if images is None:
@@ -112,7 +112,7 @@ def _memorization_levels(experiment: "outliers.OutlierExperiment") -> Arrays | N
     }
 
 
-def _group(experiment: "outliers.OutlierExperiment") -> NDArray[np.int64]:
+def _group(experiment: OutlierExperiment) -> NDArray[np.int64]:
     """0 over-represented, 1 under-represented, 2 singleton, [examples]."""
     group = np.zeros(len(experiment.memorization), dtype=np.int64)
     if experiment.mixed:
@@ -121,7 +121,7 @@ def _group(experiment: "outliers.OutlierExperiment") -> NDArray[np.int64]:
     return group
 
 
-def _privacy(experiment: "outliers.OutlierExperiment", models: slice) -> Floats:
+def _privacy(experiment: OutlierExperiment, models: slice) -> Floats:
     return privacy_score(experiment.observations.confidence[models], experiment.membership[models])
 
 
@@ -143,7 +143,7 @@ def _shared_out(sides: list[Indices], most: int) -> list[Indices]:
     ]
 
 
-ARRAYS: dict[str, Callable[["outliers.OutlierExperiment"], Arrays | None]] = {
+ARRAYS: dict[str, Callable[[OutlierExperiment], Arrays | None]] = {
     "privacy-by-group": _privacy_by_group,
     "outlier-scatter": _outlier_scatter,
     "memorization-levels": _memorization_levels,

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from benchsuite.attacks.privacy import privacy_score
 from benchsuite.data.dataset import Dataset
 from benchsuite.data.mixtures import UNDER
-from benchsuite.experiments import outlier_figures
 from benchsuite.experiments.attack_bank import OOD, SINGLETONS, AttackBank, Floats, Indices
 from benchsuite.experiments.groups import SMALLEST_BIN
 from benchsuite.experiments.removal import Removal
@@ -245,8 +244,10 @@ class OutlierExperiment(AttackBank):
 
     def figure(self, kind: str) -> dict[str, Any] | None:
         """Arrays of a figure of this kind, or None where this subject has none."""
+        from benchsuite.experiments.outlier_figures import ARRAYS  # it imports this module
+
         try:
-            return outlier_figures.ARRAYS[kind](self)
+            return ARRAYS[kind](self)
         except CannotResolveError:
             return None
 
