@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         audit_feature,
         cross_influence,
         label_memorization,
+        trak_self_influence,
         unique_feature_score,
     )
     from benchsuite.shadows import ShadowBank, train_shadows
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
         sample_complexity,
         soft_llr_advantage,
     )
+    from benchsuite.stats.privacy import advantage_ceiling
     from benchsuite.stats.roc import auroc, roc_curve, tpr_at_fpr
     from benchsuite.subject import Subject, load_subject
     from benchsuite.training import Augmentation, Privacy, Recipe
+    from benchsuite.training.accounting import noise_for, privacy_spent
 
 __version__ = "0.1.0"
 
@@ -56,6 +59,7 @@ __all__ = [
     "Recipe",
     "ShadowBank",
     "Subject",
+    "advantage_ceiling",
     "attack_success_rate",
     "audit_feature",
     "auroc",
@@ -67,7 +71,9 @@ __all__ = [
     "lira",
     "load_subject",
     "log_likelihood_ratio",
+    "noise_for",
     "privacy_score",
+    "privacy_spent",
     "rmia",
     "roc_curve",
     "sablayrolles",
@@ -79,6 +85,7 @@ __all__ = [
     "total_variation",
     "tpr_at_fpr",
     "train_shadows",
+    "trak_self_influence",
     "unique_feature_score",
     "yeom",
 ]
@@ -101,6 +108,7 @@ _HOMES = {
         "audit_feature",
         "cross_influence",
         "label_memorization",
+        "trak_self_influence",
         "unique_feature_score",
     ),
     "shadows": ("ShadowBank", "train_shadows"),
@@ -112,9 +120,11 @@ _HOMES = {
         "total_variation",
     ),
     "stats.likelihood": ("log_likelihood_ratio", "sample_complexity", "soft_llr_advantage"),
+    "stats.privacy": ("advantage_ceiling",),
     "stats.roc": ("auroc", "roc_curve", "tpr_at_fpr"),
     "subject": ("Subject", "load_subject"),
     "training": ("Augmentation", "Privacy", "Recipe"),
+    "training.accounting": ("noise_for", "privacy_spent"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

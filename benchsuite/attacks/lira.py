@@ -40,7 +40,7 @@ from benchsuite.stats.validation import (
     same_shape,
 )
 
-_SMALLEST_DEVIATION = 1e-6
+SMALLEST_DEVIATION = 1e-6
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -125,7 +125,7 @@ def lira(
         summarise(cube, inside, references, side, location=chosen.location, cut=chosen.cut)
         for side in ((True, False) if chosen.score == "ratio" else (False,))
     ]
-    deviations = _deviations(sides, chosen.scale)
+    deviations = deviations_of(sides, chosen.scale)
     known = np.all([side.count > 0 for side in sides], axis=0)
     scores = np.empty((len(rows), inside.shape[1]))
     for i, row in enumerate(rows):
@@ -157,7 +157,7 @@ def reference_counts(
     return n_in, len(references) - n_in
 
 
-def _deviations(sides: list[Side], scale: str) -> list[Float64s]:
+def deviations_of(sides: list[Side], scale: str) -> list[Float64s]:
     """Standard deviation of each side, broadcastable to [examples, queries]."""
     if scale == "values":
         deviations = [np.sqrt(_variance_of_all_values(sides[:1]))] * len(sides)
@@ -168,7 +168,7 @@ def _deviations(sides: list[Side], scale: str) -> list[Float64s]:
             np.where(side.count[:, None] >= ENOUGH, np.sqrt(side.variance), fixed)
             for side, fixed in zip(sides, deviations, strict=True)
         ]
-    return [np.maximum(deviation, _SMALLEST_DEVIATION) for deviation in deviations]
+    return [np.maximum(deviation, SMALLEST_DEVIATION) for deviation in deviations]
 
 
 def _residual_variances(sides: list[Side]) -> list[Float64s]:

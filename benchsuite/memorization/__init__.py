@@ -9,6 +9,7 @@ from benchsuite.memorization.privacy_influence import (
     top_influences,
 )
 from benchsuite.memorization.tracin import Checkpoints, checkpoints, self_influence
+from benchsuite.memorization.trak import trak_self_influence
 from benchsuite.memorization.unique_feature import (
     CalibratedScore,
     UniqueFeatureScore,
@@ -36,5 +37,6 @@ __all__ = [
     "privacy_influence",
     "self_influence",
     "top_influences",
+    "trak_self_influence",
     "unique_feature_score",
 ]

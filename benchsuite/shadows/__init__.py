@@ -2,7 +2,7 @@
 
 from benchsuite.shadows.bank import Fill, ShadowBank
 from benchsuite.shadows.columns import COLUMNS
-from benchsuite.shadows.design import Balanced, Design, Lacking, Replacing, Tied
+from benchsuite.shadows.design import Balanced, Design, Joining, Lacking, Replacing, Tied
 from benchsuite.shadows.execution import Execution
 from benchsuite.shadows.fill import Progress, train_shadows
 from benchsuite.shadows.jobs import train_again
@@ -15,6 +15,7 @@ __all__ = [
     "Design",
     "Execution",
     "Fill",
+    "Joining",
     "Lacking",
     "Progress",
     "Replacing",

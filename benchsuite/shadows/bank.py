@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchsuite.shadows import columns
-from benchsuite.shadows.design import Design, design_of
+from benchsuite.shadows.design import Design, Joining, design_of
 from benchsuite.shadows.execution import Execution
 from benchsuite.shadows.shards import (
     BankError,
@@ -108,13 +108,20 @@ class ShadowBank:
         """Open the subject's bank below `root`, or make an empty one with this execution.
 
         Raises:
-            ValueError: the design is over another number of examples than the subject's pool has.
+            ValueError: the design is over another number of examples than the subject's pool has,
+                or its models have training subsets of different sizes without a private recipe.
             BankError: the folder cannot be written, or holds a bank of another manifest.
         """
         if design.examples != len(subject.pool):
             raise ValueError(
                 f"design is over {design.examples} examples, but the pool of {subject.name} has "
                 f"{len(subject.pool)}: make it over len(subject.pool)"
+            )
+        if isinstance(design, Joining) and subject.recipe.privacy is None:
+            raise ValueError(
+                f"design is Joining, of training subsets of different sizes, but the recipe of "
+                f"{subject.name} has privacy=None, which trains on subsets of one size: give it "
+                "privacy=Privacy(noise, clip), or use Replacing"
             )
         identity = {
             "subject": subject.identity(),
@@ -195,7 +202,9 @@ class ShadowBank:
             probe: "pool", "test", "validation", or the name of a probe given to `train_shadows`.
             what: "confidence" (scaled), "correct" (bool), "gap" (the highest logit less the second
                 highest), "logits" (a last axis of classes), "loss" (cross-entropy, in nats),
-                "squared_gradient" (squared norm of the loss's gradient over all parameters), or
+                "squared_gradient" (squared norm of the loss's gradient over all parameters),
+                "leverage" (of the confidence's gradient among those of the probe's examples, in [0,
+                1]: see `benchsuite.training.leverage`), or
                 "divergence" (KL of the outputs for each clean image, which is group 0 of the
                 probe, from those for its version in each other group, in nats; [models, groups -
                 1, images]). All but "correct" are float32.

@@ -12,6 +12,7 @@ from benchsuite.data.dataset import Dataset
 from benchsuite.stats.confidence import scaled_confidence
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe, Strategy, Weights, logits, squared_gradient_norms
+from benchsuite.training.leverage import leverage_scores
 
 COLUMNS = ("pool.confidence", "pool.correct", "pool.gap", "test.correct")
 """Written down unless others are asked for."""
@@ -19,7 +20,22 @@ COLUMNS = ("pool.confidence", "pool.correct", "pool.gap", "test.correct")
 SEMANTICS = 1
 """Raised whenever the same models would give other values: older columns are then refused."""
 
-WHAT = ("confidence", "correct", "gap", "logits", "loss", "divergence", "squared_gradient")
+WHAT = (
+    "confidence",
+    "correct",
+    "gap",
+    "logits",
+    "loss",
+    "divergence",
+    "squared_gradient",
+    "leverage",
+)
+
+_OF_GRADIENTS = {
+    "squared_gradient": ("squared gradients", squared_gradient_norms),
+    "leverage": ("leverages", leverage_scores),
+}
+"""What is asked of gradients rather than of logits: its name in errors, and what computes it."""
 
 _OWN = ("pool", "test", "validation")
 
@@ -106,7 +122,7 @@ def _check_moment(column: Column, recipe: Recipe) -> None:
 def _check_probe(column: Column, probe: Dataset, classes: int) -> None:
     if column.what == "divergence":
         by_group(column.probe, probe)
-    if column.what in ("loss", "squared_gradient") and probe.classes > classes:
+    if column.what in ("loss", *_OF_GRADIENTS) and probe.classes > classes:
         raise ValueError(
             f"columns: {str(column)!r} needs labels below {classes}, the pool's number of classes, "
             f"but those of {column.probe!r} reach {probe.classes - 1}: leave those examples out"
@@ -182,10 +198,11 @@ def answers(
     said: dict[str, NDArray[np.float32]] = {}
     for column in columns:
         probe, inputs = probes[column.probe]
-        if column.what == "squared_gradient":
+        if column.what in _OF_GRADIENTS:
+            name, compute = _OF_GRADIENTS[column.what]
             labels = torch.tensor(probe.labels, device=inputs.device)
-            norms = squared_gradient_norms(subject.model, weights, inputs, labels)
-            values[column] = _finite("squared gradients", norms, column, subject, models)
+            computed = compute(subject.model, weights, inputs, labels)
+            values[column] = _finite(name, computed, column, subject, models)
             continue
         if column.probe not in said:
             given = logits(subject.model, weights, inputs, strategy)

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchsuite.shadows.balanced import Balanced
+from benchsuite.shadows.joining import Joining
 from benchsuite.shadows.parts import Lacking, Tied
 from benchsuite.shadows.replacing import Replacing
 
-__all__ = ["Balanced", "Design", "Lacking", "Replacing", "Tied", "design_of"]
+__all__ = ["Balanced", "Design", "Joining", "Lacking", "Replacing", "Tied", "design_of"]
 
-Design = Balanced | Tied | Lacking | Replacing
+Design = Balanced | Tied | Lacking | Replacing | Joining
 """Who is IN, as a rule."""
 
 _DESIGNS: dict[str, Callable[..., Design]] = {
@@ -17,6 +18,7 @@ _DESIGNS: dict[str, Callable[..., Design]] = {
     "tied": Tied,
     "lacking": Lacking,
     "replacing": Replacing,
+    "joining": Joining,
 }
 
 

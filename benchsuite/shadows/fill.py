@@ -83,8 +83,8 @@ def train_shadows(
         ValueError: `models` is no int or no multiple of the block, an unknown column, probe, epoch
             or device, a divergence of a probe without groups of the same images, "correct" at an
             epoch of a recipe that stops early, a design that cannot be balanced, is not over the
-            subject's pool or has another seed than `seed`, or models whose outputs are not finite:
-            nothing is written of those.
+            subject's pool, has another seed than `seed` or is `Joining` without a private recipe,
+            or models whose outputs are not finite: nothing is written of those.
         BankError: the bank cannot be written, holds files that are not its own or columns of
             another probe, or was made by another manifest or on another device.
     """

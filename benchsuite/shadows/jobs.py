@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from benchsuite.shadows.bank import ShadowBank
+from benchsuite.shadows.design import Design, Joining
 from benchsuite.shadows.execution import exact_on_cuda, threads
 from benchsuite.subject import Subject
 from benchsuite.training import TrainingJob, Weights, train
+from benchsuite.training.batches import OUT
 
 
 def training_job(
@@ -37,7 +40,7 @@ def training_job(
         subject.recipe,
         inputs,
         torch.tensor(pool.labels, device=device),
-        np.stack([np.flatnonzero(row) for row in rows]),
+        _subsets(bank.design, rows),
         tuple(models),
         bank.design.seed,
         None
@@ -49,6 +52,15 @@ def training_job(
         before_epoch,
         after_epoch,
     )
+
+
+def _subsets(design: Design, rows: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The training subset of each row, [models, size]."""
+    if isinstance(design, Joining):
+        # A place for each example, IN or OUT: the sampling rate, the steps and in what place the
+        # others lie must not tell who is IN.
+        return np.where(rows, np.arange(design.examples), OUT)
+    return np.stack([np.flatnonzero(row) for row in rows])
 
 
 def train_again(bank: ShadowBank, subject: Subject, models: Sequence[int]) -> dict[int, Weights]:

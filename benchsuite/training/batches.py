@@ -23,6 +23,8 @@ Weights = dict[str, Tensor]
 """A state dict of many models: parameters and buffers by name, each [models, ...]."""
 NO_LABEL = -100
 """The label of what only fills a batch up; torch's losses ignore it."""
+OUT = -1
+"""In a training subset a place without an example: it is sampled, but has no gradient."""
 
 _GLOBAL_GENERATOR = threading.Lock()
 
@@ -62,13 +64,17 @@ class TrainingJob:
         recipe: how each is trained.
         inputs: training pool, float [examples, ...], on the device and in the dtype to train in.
         labels: int64 [examples], on the same device.
-        subsets: the examples each model is trained on, int64 [models, size].
+        subsets: the examples each model is trained on, int64 [models, size]; of a private recipe
+            `OUT` in places that no example has.
         models: model ids, one per row of `subsets`.
         seed: of the bank.
         validation: (inputs, labels) for early stopping, or None.
         before_epoch: called before each epoch; whoever wants the training to end raises in it.
         after_epoch: called after each epoch with its number, from 1, the ids of the models that
             still train and their weights, which it must not keep: training goes on in them.
+
+    Raises:
+        ValueError: places that are `OUT` in a recipe without privacy.
     """
 
     factory: ModelFactory
@@ -81,6 +87,13 @@ class TrainingJob:
     validation: tuple[Tensor, Tensor] | None = None
     before_epoch: Callable[[], None] = lambda: None
     after_epoch: Callable[[int, tuple[int, ...], Weights], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.recipe.privacy is None and (self.subsets == OUT).any():
+            raise ValueError(
+                "subsets hold places that are OUT, but recipe.privacy is None: only the sampled "
+                "batches of a private recipe can leave a place empty"
+            )
 
     @property
     def steps(self) -> int:
@@ -110,7 +123,8 @@ class TrainingJob:
         """Minibatches of one epoch: inputs [models, batch, ...] and labels [models, batch].
 
         A private recipe's batches are drawn by chance, of another size for each model: the smaller
-        ones are filled up with examples of the label `NO_LABEL`.
+        ones are filled up with examples of the label `NO_LABEL`. A place that is `OUT` is in a
+        batch when its example would be, with inputs of 0 and that label.
 
         The next minibatch is written over the inputs of this one: nothing is allocated a step.
         """
@@ -157,8 +171,11 @@ class TrainingJob:
         for step, most in enumerate(largest):
             positions = _filled([of_model[step] for of_model in samples], most)
             rows = np.take_along_axis(self.subsets, positions, axis=1)
-            examples = torch.from_numpy(rows).to(device)
+            examples = torch.from_numpy(np.maximum(rows, 0)).to(device)
             inputs = self._gather(examples, gathered)
+            out = rows == OUT
+            if out.any():  # not even times 0 does what was gathered there reach a model
+                inputs[torch.from_numpy(out).to(device)] = 0
             if change is not None:
                 drawn = (
                     torch.from_numpy(_filled([of_model[step] for of_model in each], most)).to(
@@ -167,7 +184,8 @@ class TrainingJob:
                     for each in (shifts, flips)
                 )
                 inputs = augmented(inputs, change, *drawn)
-            taken = torch.from_numpy(np.arange(most) < counts[:, step, None]).to(device)
+            sampled = np.arange(most) < counts[:, step, None]
+            taken = torch.from_numpy(sampled & ~out).to(device)
             yield inputs, self.labels[examples].where(taken, NO_LABEL)
 
     def _sampled_augmentations(

@@ -303,7 +303,15 @@ VERSIONS = Dataset(
     np.tile(POOL.labels[100:110], 3),
     np.repeat([0, 1, 2], 10),
 )
-WHAT_OF_VERSIONS = ("divergence", "loss", "squared_gradient", "logits", "gap", "correct")
+WHAT_OF_VERSIONS = (
+    "divergence",
+    "loss",
+    "squared_gradient",
+    "leverage",
+    "logits",
+    "gap",
+    "correct",
+)
 
 
 def ended_after(subject, epochs):

@@ -8,11 +8,21 @@ from torch.nn.functional import cross_entropy
 
 from benchsuite.data import Dataset, sources
 from benchsuite.models import mlp
-from benchsuite.shadows.columns import WHAT, Column, blank, by_group, divergences, probes_of
+from benchsuite.shadows import train_shadows
+from benchsuite.shadows.columns import (
+    WHAT,
+    Column,
+    answers,
+    blank,
+    by_group,
+    divergences,
+    probes_of,
+)
 from benchsuite.shadows.columns import values_of as values
 from benchsuite.stats.divergence import kl_divergence
 from benchsuite.subject import Subject
-from benchsuite.training import Recipe
+from benchsuite.training import Recipe, squared_gradient_norms
+from benchsuite.training.leverage import leverage_scores
 
 POOL, TEST = sources.digits()
 SUBJECT = Subject(
@@ -97,7 +107,7 @@ def test_correct_at_an_epoch_is_refused_where_models_may_have_stopped():
         probes_of(STOPPING, {}, ["pool.correct@2"])
 
 
-@pytest.mark.parametrize("what", ["loss", "squared_gradient"])
+@pytest.mark.parametrize("what", ["loss", "squared_gradient", "leverage"])
 def test_labels_that_models_do_not_know_are_named(what):
     probe = Dataset(np.zeros((2, 8, 8), np.uint8), np.array([0, 10]))
     assert probes_of(SUBJECT, {"odd": probe}, ["odd.correct", "odd.logits"])
@@ -176,6 +186,54 @@ def test_a_divergence_is_finite_and_never_negative_however_sure_the_models_are()
     assert divergences(near, np.array([[0], [1]])).min() >= 0
 
 
+OF_GRADIENTS = {"squared_gradient": squared_gradient_norms, "leverage": leverage_scores}
+
+
+def asked_of_gradients(what, weights, probe):
+    inputs = torch.tensor(probe.inputs())
+    column = Column("p", what, 2)
+    given = answers([column], SUBJECT, [7, 8], weights, {"p": (probe, inputs)}, "dense")
+    return given[column]
+
+
+def two_models():
+    states = [SUBJECT.model().state_dict() for _ in range(2)]
+    return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+
+
+@pytest.mark.parametrize("what", OF_GRADIENTS)
+def test_what_is_asked_of_gradients_is_that_of_each_example_among_the_probe_s(what):
+    weights = two_models()
+    got = asked_of_gradients(what, weights, SUBJECT.test)
+    inputs, labels = torch.tensor(SUBJECT.test.inputs()), torch.tensor(SUBJECT.test.labels)
+    expected = OF_GRADIENTS[what](SUBJECT.model, weights, inputs, labels)
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("what", "name"), [("squared_gradient", "squared gradients"), ("leverage", "leverages")]
+)
+def test_gradients_that_are_not_finite_name_the_model_and_the_moment(what, name):
+    weights = two_models()
+    next(iter(weights.values()))[1] = torch.nan
+    with pytest.raises(ValueError, match=f"model 8 of tiny gives {name} that .* end of epoch 2:"):
+        asked_of_gradients(what, weights, SUBJECT.test)
+
+
+def test_a_leverage_is_of_a_moment_or_of_the_trained_models(tmp_path):
+    columns = ["pool.leverage@3", "pool.leverage", "pool.leverage@1", "pool.confidence"]
+    bank = train_shadows(SUBJECT, 64, folder=tmp_path, columns=columns)
+    trained, first = bank.column("pool", "leverage"), bank.column("pool", "leverage", epoch=1)
+    assert trained.shape == (64, 60)
+    assert trained.min() >= 0
+    assert trained.max() <= 1
+    np.testing.assert_array_equal(bank.column("pool", "leverage", epoch=3), trained)
+    assert not np.allclose(first, trained, rtol=0.01)
+    again = train_shadows(SUBJECT, 64, folder=tmp_path, columns=["test.leverage"])
+    assert again.fill.models_trained == 0  # of the kept weights
+
+
 def three_versions():
     return versions([0, 1, 2, 0, 1, 2], [0, 0, 0, 1, 1, 1])
 
@@ -186,7 +244,7 @@ def test_a_blank_column_has_the_shape_of_a_full_one_and_no_values(what):
     logits = np.zeros((5, 6, 10), dtype=np.float32)
     if what == "divergence":
         full = divergences(logits, by_group("p", probe))
-    elif what == "squared_gradient":
+    elif what in ("squared_gradient", "leverage"):
         full = np.zeros((5, 6), dtype=np.float32)
     else:
         full = values(what, logits, probe.labels)

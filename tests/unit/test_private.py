@@ -15,7 +15,7 @@ from benchsuite.shadows.design import Balanced
 from benchsuite.shadows.execution import execution_for
 from benchsuite.subject import Subject
 from benchsuite.training import Augmentation, TrainingJob, check_private, train
-from benchsuite.training.batches import NO_LABEL
+from benchsuite.training.batches import NO_LABEL, OUT
 from benchsuite.training.private import (
     ClippedDenseGradients,
     GaussianNoise,
@@ -163,6 +163,8 @@ def textbook(some, at):
             sums = [torch.zeros_like(each) for each in model.parameters()]
             for position in np.flatnonzero(sampled.random(size) < recipe.batch_size / size):
                 example = some.subsets[at][position]
+                if example == OUT:
+                    continue
                 loss = cross_entropy(model(some.inputs[example][None]), some.labels[[example]])
                 gradients = torch.autograd.grad(loss, list(model.parameters()))
                 norm = torch.cat([g.flatten() for g in gradients]).norm()
@@ -363,6 +365,105 @@ def test_draws_are_those_that_banks_were_trained_with():
         digest.update(step.astype("<i8").tobytes() + b";")
     assert digest.hexdigest()[:16] == "63da7f994ca43596"
     assert torch_seed(7, 3, Purpose.PRIVACY, 5) == 6739238374299974490
+
+
+# ---- examples that are OUT in places of their own ----
+
+CANARIES = (0, 40, 41)
+
+
+def game(out, recipe=SHORT, factory=small_mlp, models=(0, 1, 2), dtype=torch.float64):
+    """Each model on 48 examples in places of their own, without those of its row of `out`."""
+    some = job(recipe, factory, models, examples=48, dtype=dtype)
+    subsets = np.tile(np.arange(48), (len(models), 1))
+    for subset, gone in zip(subsets, out, strict=True):
+        subset[list(gone)] = OUT
+    return replace(some, subsets=subsets)
+
+
+SOME_OUT = (CANARIES, CANARIES[:1], ())
+
+
+@pytest.mark.parametrize("factory", [small_mlp, digits_cnn])
+def test_a_model_without_an_example_is_the_published_algorithm_that_skips_it(factory):
+    some = game(SOME_OUT, factory=factory)
+    weights = train(some, "looped")
+    for at in range(3):
+        assert_close(row(weights, at), textbook(some, at))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_dense_and_looped_agree_without_an_example(recipe):
+    some = game(SOME_OUT, RECIPES[recipe])
+    dense = train(some, "dense")
+    assert_close(dense, train(some, "looped"))
+    everyone = train(game(((), (), ()), RECIPES[recipe]), "dense")
+    assert not torch.allclose(dense["1.weight"][0], everyone["1.weight"][0])
+    assert_close(row(dense, 2), row(everyone, 2), within=1e-9)
+
+
+@pytest.mark.parametrize("augmentation", [None, Augmentation(shift=2, flip=True)])
+def test_an_example_that_is_out_changes_no_batch_of_another(augmentation):
+    recipe = replace(SHORT, augmentation=augmentation)
+    with_it, without = (
+        game([()] * 2, recipe, models=(0, 1)),
+        game([CANARIES] * 2, recipe, models=(0, 1)),
+    )
+    assert with_it.steps == without.steps
+    assert with_it.expected_batch == without.expected_batch
+    numbers = torch.arange(48)  # for labels, so that a batch tells which examples are in it
+    with_it, without = replace(with_it, labels=numbers), replace(without, labels=numbers)
+    met = 0
+    for epoch in range(3):
+        for (a, of_a), (b, of_b) in zip(with_it.epoch(epoch), without.epoch(epoch), strict=True):
+            gone = torch.isin(of_a, torch.tensor(CANARIES))
+            assert torch.equal(of_a[~gone], of_b[~gone])
+            kept = ~gone & (of_a != NO_LABEL)
+            assert torch.equal(a[kept], b[kept])
+            assert (of_b[gone] == NO_LABEL).all()
+            assert not b[gone].any()
+            met += int(gone.sum())
+    assert met > 10
+
+
+@pytest.mark.parametrize("strategy", ["dense", "looped"])
+def test_a_step_with_and_without_an_example_differs_by_the_clip_at_most(strategy):
+    recipe = Recipe(1, 48, "sgd", 1.0, 0.0, schedule="constant", privacy=PRIVACY)
+    with_it, without = (
+        train(game([gone] * 2, recipe, models=(0, 1)), strategy) for gone in ((), CANARIES[:1])
+    )
+    moved = torch.cat([(with_it[n] - without[n]).flatten(1) for n in with_it], dim=1)
+    torch.testing.assert_close(moved.norm(dim=1) * 48, torch.full((2,), PRIVACY.clip).double())
+
+
+@pytest.mark.parametrize("factory", [small_mlp, with_group_norm])
+def test_what_an_example_that_is_out_holds_reaches_no_bit_of_a_model(factory):
+    some = game([CANARIES] * 3, factory=factory, dtype=torch.float32)
+    inputs, labels = some.inputs.clone(), some.labels.clone()
+    inputs[list(CANARIES)] = torch.nan
+    labels[list(CANARIES)] = 0
+    other = replace(some, inputs=inputs, labels=labels)
+    for strategy in ("dense", "looped") if factory is small_mlp else ("looped",):
+        one, two = train(some, strategy), train(other, strategy)
+        assert all(torch.equal(one[name], two[name]) for name in one)
+        assert all(tensor.isfinite().all() for tensor in one.values())
+
+
+def test_a_model_of_no_example_still_has_its_steps_and_noise():
+    empty = game([range(48)], models=(0,))
+    for strategy in ("dense", "looped"):
+        moved = train(empty, strategy)["1.weight"] - initial(empty)["1.weight"]
+        assert moved.isfinite().all()
+        assert moved.any()
+    quiet = replace(empty, recipe=replace(SHORT, privacy=Privacy(0, 1)))
+    assert_close(train(quiet, "dense"), initial(quiet), within=0)
+
+
+def test_places_without_examples_need_a_private_recipe():
+    with pytest.raises(
+        ValueError, match=r"subsets hold places that are OUT, but recipe\.privacy is"
+    ):
+        game(SOME_OUT, replace(SHORT, privacy=None))
 
 
 # ---- any model, and those that cannot ----

@@ -17,6 +17,7 @@ PUBLIC = {
     "Recipe",
     "ShadowBank",
     "Subject",
+    "advantage_ceiling",
     "attack_success_rate",
     "audit_feature",
     "auroc",
@@ -28,7 +29,9 @@ PUBLIC = {
     "lira",
     "load_subject",
     "log_likelihood_ratio",
+    "noise_for",
     "privacy_score",
+    "privacy_spent",
     "rmia",
     "roc_curve",
     "sablayrolles",
@@ -40,6 +43,7 @@ PUBLIC = {
     "total_variation",
     "tpr_at_fpr",
     "train_shadows",
+    "trak_self_influence",
     "unique_feature_score",
     "yeom",
 }
@@ -80,6 +84,7 @@ def test_an_unknown_name_is_an_attribute_error():
     [
         "import benchsuite",
         "from benchsuite import auroc, hellinger_squared, label_memorization, lira",
+        "from benchsuite import advantage_ceiling",
         "from benchsuite import Observations, rmia, sablayrolles, shokri, song_mittal, yeom",
         "from benchsuite import Feature, audit_feature, unique_feature_score",
         "import benchsuite.report.build, benchsuite.report.terminal, benchsuite.code_digest",
