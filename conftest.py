@@ -5,6 +5,7 @@ import os
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["benchsuite.plugin", "pytester"]
+collect_ignore = ["tests/example_repository"]  # a user's repository, which a test runs by itself
 
 settings.register_profile("fast", max_examples=50, deadline=None)
 settings.register_profile(

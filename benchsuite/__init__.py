@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         song_mittal,
         yeom,
     )
+    from benchsuite.auditing import Audit, audit, observe_shadows, read_matrix
     from benchsuite.data import Dataset, Feature
     from benchsuite.experiments.feature_audit import FeatureCase
     from benchsuite.memorization import (
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Audit",
     "Augmentation",
     "Dataset",
     "Feature",
@@ -61,6 +63,7 @@ __all__ = [
     "Subject",
     "advantage_ceiling",
     "attack_success_rate",
+    "audit",
     "audit_feature",
     "auroc",
     "cross_influence",
@@ -72,8 +75,10 @@ __all__ = [
     "load_subject",
     "log_likelihood_ratio",
     "noise_for",
+    "observe_shadows",
     "privacy_score",
     "privacy_spent",
+    "read_matrix",
     "rmia",
     "roc_curve",
     "sablayrolles",
@@ -102,6 +107,7 @@ _HOMES = {
         "song_mittal",
         "yeom",
     ),
+    "auditing": ("Audit", "audit", "observe_shadows", "read_matrix"),
     "data": ("Dataset", "Feature"),
     "experiments.feature_audit": ("FeatureCase",),
     "memorization": (

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import pytest
 import torch
 
+from benchsuite.audit_setting import audit_matrix, audit_recipe, load_target
+from benchsuite.auditing.experiment import AuditExperiment
 from benchsuite.claim import Claim, gather
 from benchsuite.data.sources import DataUnavailable
 from benchsuite.experiments.attack_bank import AttackBank
@@ -19,11 +21,14 @@ from benchsuite.experiments.feature_audit import FeatureAuditExperiment, load_fe
 from benchsuite.experiments.locality import LocalityExperiment
 from benchsuite.experiments.membership import MembershipExperiment
 from benchsuite.experiments.onion import OnionExperiment
+from benchsuite.experiments.oracles import OracleExperiment
 from benchsuite.experiments.outliers import OutlierExperiment
+from benchsuite.experiments.planting import PlantingExperiment
+from benchsuite.experiments.privacy import PrivacyExperiment
 from benchsuite.experiments.sizes import ONION_SIZES, OnionSize
 from benchsuite.experiments.svm_onion import SvmOnion
 from benchsuite.experiments.twins import TwinsExperiment
-from benchsuite.plugin import DEFAULTS, RESULTS, VERDICT
+from benchsuite.plugin import DEFAULTS, PAGES, RESULTS, VERDICT, own_subjects
 from benchsuite.progress import TrainingProgress
 from benchsuite.recording import Ground, record_evidence
 from benchsuite.report.terminal import failure
@@ -32,17 +37,19 @@ from benchsuite.setting import (
     Setting,
     Trained,
     TrainedAttacks,
-    TrainedCanaries,
+    TrainedFor,
     prepare,
     train_attacks,
     train_canaries,
+    train_planting,
+    train_private,
     train_setting,
 )
 from benchsuite.shadows import BankError, ShadowBank
 from benchsuite.subject import Subject
 from benchsuite.workshop import Workshop
 
-AnyTrained = TypeVar("AnyTrained", bound=Trained)
+Made = TypeVar("Made")
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +66,23 @@ def trained(setting: Setting, pytestconfig: pytest.Config) -> Trained:
 
 
 @pytest.fixture(scope="session")
-def trained_canaries(setting: Setting, pytestconfig: pytest.Config) -> TrainedCanaries:
+def trained_canaries(setting: Setting, pytestconfig: pytest.Config) -> TrainedFor[CanaryExperiment]:
     """The setting's subject with its bank of models that have canaries."""
     return _run_or_say(lambda: train_canaries(_prepared(setting, pytestconfig)))
+
+
+@pytest.fixture(scope="session")
+def trained_private(setting: Setting, pytestconfig: pytest.Config) -> TrainedFor[PrivacyExperiment]:
+    """The setting's subject with its plain models, beside which private ones are trained."""
+    return _run_or_say(lambda: train_private(_prepared(setting, pytestconfig)))
+
+
+@pytest.fixture(scope="session")
+def trained_planting(
+    setting: Setting, pytestconfig: pytest.Config
+) -> TrainedFor[PlantingExperiment]:
+    """The setting's subject with its worlds of planted singletons."""
+    return _run_or_say(lambda: train_planting(_prepared(setting, pytestconfig)))
 
 
 @pytest.fixture(scope="session")
@@ -93,10 +114,10 @@ def _prepared(setting: Setting, config: pytest.Config) -> Prepared:
         pytest.fail(str(error), pytrace=False)
 
 
-def _run_or_say(train: Callable[[], AnyTrained]) -> AnyTrained:
+def _run_or_say(make: Callable[[], Made]) -> Made:
     try:
-        return train()
-    except (ValueError, BankError, DataUnavailable) as error:
+        return make()
+    except (ValueError, BankError, DataUnavailable, ImportError) as error:
         pytest.fail(str(error), pytrace=False)
 
 
@@ -156,7 +177,30 @@ def feature_audit(setting: Setting) -> FeatureAuditExperiment:
 
 
 @pytest.fixture(scope="session")
-def canaries(trained_canaries: TrainedCanaries) -> CanaryExperiment:
+def audited(
+    request: pytest.FixtureRequest, setting: Setting, pytestconfig: pytest.Config
+) -> AuditExperiment:
+    """The audit of a recipe or a matrix, and of one model; its page lies beside the report."""
+    option = pytestconfig.getoption
+
+    def find() -> AuditExperiment:
+        target = option("--target")
+        asked = None if target is None else load_target(target)
+        if Path(setting.subject).suffix in (".npz", ".csv", ".parquet"):
+            if setting.tier != "cpu":
+                pytest.skip("a matrix has no tier: it is audited at the cpu tier")
+            return audit_matrix(setting.subject, asked)
+        prepared = _prepared(setting, pytestconfig)
+        return audit_recipe(prepared, asked, option("--epsilon"))
+
+    experiment = _run_or_say(find)
+    page = Path(option("--reports")) / f"audit-{experiment.found.name}.html"
+    pytestconfig.stash[PAGES].append(experiment.found.to_html(page))
+    return experiment
+
+
+@pytest.fixture(scope="session")
+def canaries(trained_canaries: TrainedFor[CanaryExperiment]) -> CanaryExperiment:
     """The unique-feature paper's experiments on models with canaries."""
     return trained_canaries.experiment
 
@@ -171,6 +215,24 @@ def attacks(trained_attacks: TrainedAttacks) -> AttackExperiment:
 def outliers(trained_attacks: TrainedAttacks) -> OutlierExperiment:
     """The membership paper's experiments on outliers and singletons."""
     return OutlierExperiment(*_attacked_by(trained_attacks))
+
+
+@pytest.fixture(scope="session")
+def oracles(trained_attacks: TrainedAttacks) -> OracleExperiment:
+    """What the membership paper takes for granted: oracles of memorization, and Gaussians."""
+    return OracleExperiment(*_attacked_by(trained_attacks))
+
+
+@pytest.fixture(scope="session")
+def private(trained_private: TrainedFor[PrivacyExperiment]) -> PrivacyExperiment:
+    """The subject with and without differential privacy."""
+    return trained_private.experiment
+
+
+@pytest.fixture(scope="session")
+def planting(trained_planting: TrainedFor[PlantingExperiment]) -> PlantingExperiment:
+    """Worlds with planted singletons."""
+    return trained_planting.experiment
 
 
 def _attacked_by(trained: TrainedAttacks) -> tuple[Any, ...]:
@@ -192,6 +254,8 @@ def decide_claim(request: pytest.FixtureRequest, setting: Setting) -> Callable[[
         noting: AbstractContextManager[list[ShadowBank]] = nullcontext([])
         if isinstance(experiment, FeatureAuditExperiment):
             ground = Ground(experiment.case.name, setting.tier, experiment.case.digest, None)
+        elif isinstance(experiment, AuditExperiment):
+            ground = Ground(experiment.found.name, setting.tier, experiment.digest, None)
         else:
             trained = request.getfixturevalue(_trained_for(experiment))
             data = trained.subject.pool.digest
@@ -200,7 +264,7 @@ def decide_claim(request: pytest.FixtureRequest, setting: Setting) -> Callable[[
         try:
             with noting as banks:
                 evidence = gather(claim, experiment, setting.subject, setting.tier)
-        except (BankError, DataUnavailable) as error:
+        except (BankError, DataUnavailable, ImportError) as error:
             pytest.fail(str(error), pytrace=False)
         if trained is not None and not trained.decides:
             evidence = evidence.as_plumbing()
@@ -223,10 +287,18 @@ def decide_claim(request: pytest.FixtureRequest, setting: Setting) -> Callable[[
     return run
 
 
+_OWN_BANKS: dict[type[Any], str] = {
+    CanaryExperiment: "trained_canaries",
+    PrivacyExperiment: "trained_private",
+    PlantingExperiment: "trained_planting",
+}
+
+
 def _trained_for(experiment: Any) -> str:
     """Name of the fixture that trained what the experiment is on."""
-    if isinstance(experiment, CanaryExperiment):
-        return "trained_canaries"
+    for kind, fixture in _OWN_BANKS.items():
+        if isinstance(experiment, kind):
+            return fixture
     return "trained_attacks" if isinstance(experiment, AttackBank) else "trained"
 
 
@@ -235,10 +307,13 @@ def _rerun(request: pytest.FixtureRequest, setting: Setting) -> str:
     config, node = request.config, request.node
     file = Path(node.path).relative_to(config.rootpath).as_posix()
     option = "--audit" if "feature_audit" in request.fixturenames else "--subject"
-    own = config.getoption(option)
+    if setting.subject in (config.getoption("--matrix") or ()):
+        option = "--matrix"
+    own = own_subjects(config, request.fixturenames)
     words = [f"pytest {file}::{node.originalname}", f"-m {setting.tier}"]
     words.append(f"{option} {setting.subject}" if own else f"-k {setting.subject}")
-    for other in ("--device", "--shadows", "--banks", "--reports"):
+    audits = ("--target", "--epsilon") if "audited" in request.fixturenames else ()
+    for other in (*audits, "--device", "--shadows", "--banks", "--reports"):
         value = config.getoption(other)
         if value not in (None, DEFAULTS.get(other)):
             words.append(f"{other} {value}")

@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ DEFAULTS = {"--banks": ".banks", "--reports": "reports"}
 RESULTS = pytest.StashKey[list[Result]]()
 """What this session of claims has recorded."""
 
+PAGES = pytest.StashKey[list[Path]]()
+"""Pages of audits that this session has written."""
+
 
 # ---- options and tiers ---------------------------------------------------------------------------
 
@@ -42,6 +46,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         metavar="NAME",
         help="audit this FeatureCase, module:attribute, for a unique feature (repeatable)",
+    )
+    group.addoption(
+        "--matrix",
+        action="append",
+        metavar="FILE",
+        help="audit shadow models by this .npz, .csv or .parquet of their outputs (repeatable)",
+    )
+    group.addoption(
+        "--target",
+        metavar="NAME",
+        help="audit this one model: module:attribute, a callable, or a file of its outputs",
+    )
+    group.addoption(
+        "--epsilon",
+        type=float,
+        metavar="E",
+        help="tell on an audit's page what DP-SGD at this epsilon, and removals, would change",
     )
     group.addoption(
         "--banks",
@@ -89,6 +110,7 @@ def pytest_configure(config: pytest.Config) -> None:
                 f"{', '.join(BUILT_IN)}"
             )
     config.stash[RESULTS] = []
+    config.stash[PAGES] = []
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -96,8 +118,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     claim: Claim | None = getattr(metafunc.function, "claim", None)
     if claim is None:
         return
-    audits = "feature_audit" in metafunc.fixturenames
-    own = metafunc.config.getoption("--audit" if audits else "--subject")
+    own = own_subjects(metafunc.config, metafunc.fixturenames)
     settings = [
         pytest.param(
             Setting(subject, tier), marks=getattr(pytest.mark, tier), id=f"{subject}-{tier}"
@@ -106,6 +127,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for subject in own or claim.subjects[tier]
     ]
     metafunc.parametrize("setting", settings, indirect=True, scope="session")
+
+
+def own_subjects(config: pytest.Config, fixtures: Sequence[str]) -> list[str]:
+    """What the user gave in place of the built-in subjects, for a claim with these fixtures."""
+    given: list[str] = config.getoption("--audit" if "feature_audit" in fixtures else "--subject")
+    matrices: list[str] = config.getoption("--matrix") if "audited" in fixtures else []
+    return [*(given or ()), *(matrices or ())]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -198,3 +226,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(f"no report: {error}", red=True)
         return
     terminalreporter.write_line(f"\nreport: {page}")
+    for audit in config.stash[PAGES]:
+        terminalreporter.write_line(f"audit:  {audit}")

@@ -1,13 +1,22 @@
 """What one item of a claim runs on: a subject at a tier, and its bank of the declared size."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from benchsuite.claim import Tier
 from benchsuite.experiments.canaries import CanaryExperiment
-from benchsuite.experiments.sizes import AttackSize, attack_size, canary_size, membership_size
+from benchsuite.experiments.planting import PlantingExperiment
+from benchsuite.experiments.privacy import PrivacyExperiment
+from benchsuite.experiments.sizes import (
+    AttackSize,
+    attack_size,
+    canary_size,
+    membership_size,
+    planting_size,
+    private_size,
+)
 from benchsuite.shadows import ShadowBank
 from benchsuite.shadows.columns import COLUMNS
 from benchsuite.shadows.design import Balanced
@@ -15,6 +24,8 @@ from benchsuite.subject import Subject, load_subject, miniature
 from benchsuite.workshop import Watcher, Workshop
 
 _MINIATURE_BLOCKS = 8
+
+AnyExperiment = TypeVar("AnyExperiment")
 
 
 @dataclass(frozen=True)
@@ -68,14 +79,14 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class TrainedCanaries(Trained):
-    """The same of models that have canaries, none of which is a reference of another.
+class TrainedFor(Trained, Generic[AnyExperiment]):
+    """The same of models that serve one experiment, in which none is a reference of another.
 
     Attributes:
         experiment: on them.
     """
 
-    experiment: CanaryExperiment = field(kw_only=True)
+    experiment: AnyExperiment = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -168,7 +179,7 @@ def train_attacks(prepared: Prepared) -> TrainedAttacks:
     )
 
 
-def train_canaries(prepared: Prepared) -> TrainedCanaries:
+def train_canaries(prepared: Prepared) -> TrainedFor[CanaryExperiment]:
     """Train a setting's models with canaries, to the declared size or to `shadows` models.
 
     Raises:
@@ -176,14 +187,53 @@ def train_canaries(prepared: Prepared) -> TrainedCanaries:
         BankError: as `train_shadows`.
         DataUnavailable: images of another origin are neither here nor to be had.
     """
-    setting = prepared.setting
-    tier: Tier = "smoke" if prepared.miniature else setting.tier
+    tier: Tier = "smoke" if prepared.miniature else prepared.setting.tier
     size, enough = canary_size(tier, prepared.shadows)
     experiment = CanaryExperiment(prepared.subject, size, prepared.workshop)
-    return TrainedCanaries(
-        setting,
+    return _trained_for(prepared, experiment, experiment.bank, enough)
+
+
+def train_private(prepared: Prepared) -> TrainedFor[PrivacyExperiment]:
+    """Train a setting's plain models, which those with differential privacy are compared with.
+
+    Raises:
+        ValueError: too few shadows, or as `train_shadows`.
+        BankError: as `train_shadows`.
+    """
+    tier: Tier = "smoke" if prepared.miniature else prepared.setting.tier
+    size, enough = private_size(tier, prepared.shadows, _block(prepared.subject))
+    # To its last epoch, for plain training is compared at every one.
+    recipe = replace(prepared.subject.recipe, early_stopping=None)
+    subject = replace(prepared.subject, recipe=recipe)
+    experiment = PrivacyExperiment(subject, size, prepared.workshop)
+    return _trained_for(prepared, experiment, experiment.plain, enough)
+
+
+def train_planting(prepared: Prepared) -> TrainedFor[PlantingExperiment]:
+    """Train a setting's worlds with planted singletons.
+
+    Raises:
+        ValueError: too few shadows, or as `train_shadows`.
+        BankError: as `train_shadows`.
+        CannotResolveError: too few examples to plant any.
+    """
+    tier: Tier = "smoke" if prepared.miniature else prepared.setting.tier
+    size, enough = planting_size(tier, prepared.shadows, _block(prepared.subject))
+    experiment = PlantingExperiment(prepared.subject, size, prepared.workshop)
+    return _trained_for(prepared, experiment, experiment.world(0).bank, enough)
+
+
+def _block(subject: Subject) -> int:
+    return Balanced(len(subject.pool), subject.share).block
+
+
+def _trained_for(
+    prepared: Prepared, experiment: AnyExperiment, bank: ShadowBank, enough: bool
+) -> TrainedFor[AnyExperiment]:
+    return TrainedFor(
+        prepared.setting,
         prepared.subject,
-        experiment.bank,
+        bank,
         prepared.workshop,
         references=0,
         decides=enough and not prepared.miniature,

@@ -33,8 +33,8 @@ class Workshop:
     """
 
     def __init__(self, folder: str | Path, device: str, watch: Callable[[str], Watcher]) -> None:
-        self._folder = folder
-        self._device = device
+        self.folder = folder
+        self.device = device
         self._watch = watch
         self._banks: dict[str, ShadowBank] = {}
         self._noted: list[ShadowBank] | None = None
@@ -63,11 +63,11 @@ class Workshop:
             bank = train_shadows(
                 subject,
                 models,
-                folder=self._folder,
+                folder=self.folder,
                 columns=columns,
                 probes=probes,
                 design=chosen,
-                device=self._device,
+                device=self.device,
                 progress=watcher,
             )
             assert bank.fill is not None

@@ -30,6 +30,7 @@ from benchsuite.attacks.observations import Observations
 from benchsuite.data.mixtures import UNDER, is_mixture
 from benchsuite.experiments.features import penultimate_features
 from benchsuite.experiments.sizes import AttackSize
+from benchsuite.experiments.trak_oracle import TrakOracle
 from benchsuite.memorization.label import label_memorization
 from benchsuite.outliers.subpopulation import smallest_cluster
 from benchsuite.shadows import ShadowBank
@@ -45,6 +46,7 @@ DEALT = 6_000
 LIRA = "LiRA"
 
 ALL, OOD, SUBPOPULATION, SINGLETONS = "all", "random OOD", "subpopulation", "singletons"
+TRAK_SINGLETONS = "singletons by TRAK"
 """The groups, as the paper has them: "random OOD" is the whole under-represented group."""
 SMALLEST_GROUP = 10
 """A group of fewer examples is reported as too small, like an empty one."""
@@ -188,7 +190,8 @@ class AttackBank:
         """Positions in the pool by group; of a pool that is no mixture "all" and "singletons".
 
         A subpopulation may be empty: then nobody of the under-represented is in the smallest
-        cluster.
+        cluster. Singletons by TRAK are as many as those by memorization, the under-represented with
+        the highest scores: TRAK's are on no scale that a threshold could be read on.
         """
         return self._kept("groups", self._find_groups)
 
@@ -203,12 +206,25 @@ class AttackBank:
             features = penultimate_features(self.subject, self.bank.execution.device)
         except ValueError as error:
             raise CannotResolveError(f"there is nothing to cluster examples by: {error}") from error
+        singletons = np.flatnonzero(outliers & memorized)
         return {
             ALL: everyone,
             OOD: np.flatnonzero(outliers),
             SUBPOPULATION: smallest_cluster(features, outliers),
-            SINGLETONS: np.flatnonzero(outliers & memorized),
+            SINGLETONS: singletons,
+            TRAK_SINGLETONS: self.highest(self.trak.scores, len(singletons)),
         }
+
+    def highest(self, scores: Floats, count: int) -> Indices:
+        """The under-represented examples with the highest scores, in order of the pool."""
+        outliers = np.flatnonzero(self.subject.pool.groups == UNDER)
+        order = np.argsort(-scores[outliers], kind="stable")
+        return np.sort(outliers[order[:count]])
+
+    @property
+    def trak(self) -> TrakOracle:
+        """TRAK's scores of the pool, by models of their own."""
+        return self._kept("trak", lambda: TrakOracle.of(self.subject, self.workshop))
 
     def members(self, group: str) -> Indices:
         """A group's examples.

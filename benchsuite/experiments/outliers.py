@@ -252,8 +252,10 @@ class OutlierExperiment(AttackBank):
             return None
 
 
-def with_mislabelled(subject: Subject, count: int) -> tuple[Subject, Indices]:
+def with_mislabelled(subject: Subject, count: int, draw: int = 0) -> tuple[Subject, Indices]:
     """The subject with wrong labels on some of its examples that are no outliers, and which.
+
+    Another `draw` mislabels others.
 
     Raises:
         CannotResolveError: fewer than twice as many examples to choose from.
@@ -262,7 +264,7 @@ def with_mislabelled(subject: Subject, count: int) -> tuple[Subject, Indices]:
     ordinary = np.flatnonzero(pool.groups != UNDER)
     if len(ordinary) < 2 * count:
         raise CannotResolveError(f"{len(ordinary)} examples are too few to mislabel {count} of")
-    rng = np.random.default_rng(64)
+    rng = np.random.default_rng([64, draw] if draw else 64)
     planted = np.sort(rng.choice(ordinary, count, replace=False))
     labels: NDArray[np.int64] = pool.labels.copy()
     labels[planted] = (labels[planted] + rng.integers(1, pool.classes, count)) % pool.classes

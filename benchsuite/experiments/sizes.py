@@ -207,3 +207,90 @@ def canary_size(tier: str, shadows: int | None) -> tuple[CanarySize, bool]:
         raise ValueError(f"--shadows={shadows} is too few: one block of canaries is {block} models")
     blocks = min(shadows // block, declared.blocks)
     return replace(declared, blocks=blocks), blocks == declared.blocks
+
+
+@dataclass(frozen=True)
+class PrivacySize:
+    """How large the experiments on differential privacy are.
+
+    Attributes:
+        selection: blocks of models that choose the highly memorized examples.
+        blocks: of models of each arm, which are compared block by block.
+        epochs: of training, at whose ends the early-stopped arm may end: the first so many.
+        canaries: mislabelled examples of the canary game.
+        game_epochs: of its training.
+        references: blocks of the game that the attacker has.
+        targets: blocks of the game that are attacked.
+        epsilons: further ones that are drawn, each with one block of references and one of targets.
+    """
+
+    selection: int
+    blocks: int
+    epochs: int
+    canaries: int
+    game_epochs: int
+    references: int
+    targets: int
+    epsilons: tuple[float, ...]
+
+
+PRIVACY_SIZES = {
+    "smoke": PrivacySize(1, 2, 2, 8, 2, 1, 2, (8.0,)),
+    "cpu": PrivacySize(2, 4, 12, 40, 15, 2, 4, (3.0, 10.0)),
+    "gpu": PrivacySize(2, 4, 20, 100, 15, 2, 4, (3.0, 10.0)),
+}
+"""By tier."""
+
+
+@dataclass(frozen=True)
+class PlantingSize:
+    """How large the experiment with planted singletons is.
+
+    Attributes:
+        worlds: each with others planted.
+        blocks: of models of each one's oracle, and as many that confirm.
+        planted: examples that are mislabelled in each.
+    """
+
+    worlds: int
+    blocks: int
+    planted: int
+
+
+PLANTING_SIZES = {
+    "smoke": PlantingSize(2, 1, 8),
+    "cpu": PlantingSize(5, 1, 40),
+    "gpu": PlantingSize(5, 1, 200),
+}
+"""By tier."""
+
+
+def private_size(tier: str, shadows: int | None, block: int) -> tuple[PrivacySize, bool]:
+    """The declared size, or arms of as many blocks as `shadows` models give; and if that is enough.
+
+    Raises:
+        ValueError: `shadows` is too few for two blocks.
+    """
+    declared = PRIVACY_SIZES[tier]
+    blocks = _blocks_of(shadows, block, declared.blocks)
+    smaller = replace(declared, blocks=blocks, targets=min(blocks, declared.targets))
+    return smaller, blocks == declared.blocks
+
+
+def planting_size(tier: str, shadows: int | None, block: int) -> tuple[PlantingSize, bool]:
+    """The declared size, or as many worlds as `shadows` models give; and whether that is enough.
+
+    Raises:
+        ValueError: `shadows` is too few for two worlds.
+    """
+    declared = PLANTING_SIZES[tier]
+    worlds = _blocks_of(shadows, 2 * block * declared.blocks, declared.worlds)
+    return replace(declared, worlds=worlds), worlds == declared.worlds
+
+
+def _blocks_of(shadows: int | None, block: int, declared: int) -> int:
+    if shadows is None:
+        return declared
+    if shadows < 2 * block:
+        raise ValueError(f"--shadows={shadows} is too few: two units are {2 * block} models")
+    return min(shadows // block, declared)

@@ -15,7 +15,6 @@ from benchsuite.published import AttackRow, attack_rows
 from benchsuite.report.artifacts import load_artifact
 from benchsuite.report.counterparts import (
     COUNTERPARTS,
-    TRAK,
     Counterpart,
     attack_row,
     group_of,
@@ -96,12 +95,21 @@ class Comparison:
         """The paper's other rows, in its order."""
         keys = "paper_table", "paper_half", "paper_row"
         beside = {tuple(row.get(key) for key in keys) for row in self.ours}
-        here = {source.place.name for source in self.attacks if source.place}
         return [
-            _papers_row(row, training_set(row.over, row.under) in here)
+            _papers_row(row, self._why_none(row))
             for row in attack_rows()
             if (row.table, row.half, row.row) not in beside
         ]
+
+    def _why_none(self, paper: AttackRow) -> str:
+        """Why nothing of ours stands beside a row of the paper."""
+        name, group = training_set(paper.over, paper.under), group_of(paper)
+        here = [each.table for each in self.attacks if each.place and each.place.name == name]
+        if not here:
+            return "not run here"
+        if not any(group in table.groups for table in here):
+            return "the result here lacks this group: run its claim again"
+        return "attack not measured here"
 
     def csv(self) -> str:
         """All rows of Tables 1 and 4 under `COLUMNS`."""
@@ -196,10 +204,8 @@ def _measured_row(source: Source[AttackTable], attack: int, group: int) -> Row:
     return row | {"note": "; ".join(notes)}
 
 
-def _papers_row(paper: AttackRow, run_here: bool) -> Row:
-    group = group_of(paper)
-    why = "not measured here" if run_here or group == TRAK else "not run here"
-    return _of_paper(paper) | {"group": group, "note": why}
+def _papers_row(paper: AttackRow, why: str) -> Row:
+    return _of_paper(paper) | {"group": group_of(paper), "note": why}
 
 
 def _of_paper(paper: AttackRow) -> Row:

@@ -35,18 +35,19 @@ COUNTERPARTS = {
 }
 """By our subject, in the order of the paper's training sets."""
 
+TRAK = "singletons by TRAK"
+
 GROUPS = {
     "OOD": "random OOD",
     "Subpop.": "subpopulation",
     "Self-infl.": "singletons",
+    "TRAK": TRAK,
     "": "singletons",
 }
 """Our group by the paper's; that of a training set alone is its examples of high memorization.
 
-Singletons by TRAK are missing: no subject of ours measures them.
+Singletons by TRAK are missing in tables of attacks that are older than they are.
 """
-
-TRAK = "singletons by TRAK"
 
 
 def training_set(over: str, under: str) -> str:
@@ -56,7 +57,7 @@ def training_set(over: str, under: str) -> str:
 
 def group_of(row: AttackRow) -> str:
     """What we call the group that a row of the paper attacks."""
-    return GROUPS.get(row.group, TRAK)
+    return GROUPS[row.group]
 
 
 def attack_row(place: Counterpart | None, attack: str, group: str) -> AttackRow | None:

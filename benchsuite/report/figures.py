@@ -15,6 +15,8 @@ from benchsuite.report import (
     group_tables,
     onion_figures,
     onion_pictures,
+    oracle_figures,
+    privacy_figures,
     svg,
 )
 from benchsuite.report.drawing import LINES, Arrays, Drawing, numbers, texts
@@ -185,4 +187,6 @@ _KINDS: dict[str, Callable[[Arrays, str], Drawing]] = {
     **feature_pictures.KINDS,
     **group_figures.KINDS,
     **group_tables.KINDS,
+    **oracle_figures.KINDS,
+    **privacy_figures.KINDS,
 }

@@ -5,7 +5,13 @@ from collections.abc import Callable, Iterable
 from markupsafe import Markup
 
 from benchsuite.report.canvas import short_share
-from benchsuite.report.counterparts import COUNTERPARTS, Counterpart, mixture_row, papers_accuracy
+from benchsuite.report.counterparts import (
+    COUNTERPARTS,
+    TRAK,
+    Counterpart,
+    mixture_row,
+    papers_accuracy,
+)
 from benchsuite.report.drawing import Arrays, Drawing
 from benchsuite.report.group_arrays import COARSE, AttackTable, Mixture, Numbers
 from benchsuite.report.wording import measured, percent
@@ -17,6 +23,10 @@ def attack_table(arrays: Arrays, name: str) -> Drawing:
     rate = percent(table.fpr)
     marked = f"† fewer than {COARSE} false positives set the threshold: {table.coarse_groups}. "
     references, calibration, targets = (f"{count:,}" for count in table.models)
+    by_trak = (
+        " Singletons by TRAK are as many, the under-represented with the highest scores of TRAK's, "
+        "by models of its own."
+    )
     return Drawing(
         (
             _by_group(table, "AUROC", table.auroc),
@@ -29,7 +39,8 @@ def attack_table(arrays: Arrays, name: str) -> Drawing:
         f"it, and {targets} target models are attacked; the FPR below a TPR is what they realise. "
         "Brackets hold the 95 % interval over blocks of targets: it covers new target models of "
         "this pool and bank at the calibrated threshold, not other outliers. Singletons are "
-        f"examples of memorization above {short_share(table.threshold)} in the references.",
+        f"examples of memorization above {short_share(table.threshold)} in the references."
+        + (by_trak if TRAK in table.groups else ""),
     )
 
 
@@ -105,7 +116,9 @@ def _by_group(
 
 def _measured(values: Numbers, share: bool, best: bool = False) -> Markup:
     tag = "strong" if best else "span"
-    return Markup(f"<{tag}>{{}}</{tag}> {{}}").format(*estimate_and_interval(values, share))
+    return Markup(f"<{tag}>{{}}</{tag}><small>{{}}</small>").format(
+        *estimate_and_interval(values, share)
+    )
 
 
 def _mixture_rows(

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchsuite.experiments import attack_bank
 from benchsuite.published import attack_rows, mixture_rows
 from benchsuite.report.artifacts import save_artifact
 from benchsuite.report.build import build
 from benchsuite.report.comparison import COLUMNS, MEASURES, TABLES
-from benchsuite.report.counterparts import COUNTERPARTS, TRAK, attack_row, mixture_row
+from benchsuite.report.counterparts import COUNTERPARTS, GROUPS, TRAK, attack_row, mixture_row
 from benchsuite.report.schema import record
 from benchsuite.subject import BUILT_IN
 
@@ -29,6 +30,7 @@ def beside(name):
 
 REPORT, ARRAYS = beside("test_report"), beside("test_group_tables")
 attack_arrays, mixture_arrays = ARRAYS.attack_arrays, ARRAYS.mixture_arrays
+LACKS = "the result here lacks this group: run its claim again"
 PAPERS = ("Yeom", "Shokri", "Song & Mittal", "Sablayrolles", "LiRA")
 
 
@@ -102,6 +104,8 @@ def test_every_mixture_of_the_claims_has_its_rows_in_the_paper():
 def test_a_counterpart_has_every_attack_and_group(subject):
     place = COUNTERPARTS[subject]
     groups = ("random OOD", "subpopulation", "singletons") if place.under else ("singletons",)
+    if place.under not in ("", "CIFAR-10"):  # Table 4 has none by TRAK
+        groups += (TRAK,)
     for attack in PAPERS:
         for group in groups:
             row = attack_row(place, attack, group)
@@ -130,6 +134,13 @@ def test_counterparts_are_what_subjects_are_named_after():
         place = COUNTERPARTS[name]
         data = [each.replace("CIFAR-", "CIFAR").lower() for each in place[:2] if each]
         assert name.split("-")[: len(data)] == data
+
+
+def test_groups_are_those_that_are_measured():
+    assert set(GROUPS) == {row.group for row in attack_rows()}
+    ours = attack_bank.OOD, attack_bank.SUBPOPULATION, attack_bank.SINGLETONS
+    assert set(GROUPS.values()) == {*ours, attack_bank.TRAK_SINGLETONS}
+    assert TRAK == attack_bank.TRAK_SINGLETONS
 
 
 def test_groups_are_the_papers():
@@ -200,14 +211,51 @@ def test_the_csv_says_what_is_missing_and_why(whole):
     assert coarse.auroc_under_paper.isna().all()
     assert set(coarse.comparison) == {"not in the paper"}
     rest = table[table.subject == ""]
-    assert set(rest[rest.group == TRAK].note) == {"not measured here"}
-    assert set(rest[rest.training_set == "MNIST+SVHN"].note) == {
-        "not run here",
-        "not measured here",
-    }
-    others = rest[(rest.training_set == "MNIST+augMNIST") & (rest.group != TRAK)]
+    assert set(rest[rest.training_set == "MNIST+SVHN"].note) == {"not run here"}
+    beside = rest[rest.training_set == "MNIST+augMNIST"]
+    assert set(beside[beside.group == TRAK].note) == {LACKS}  # older than singletons by TRAK
+    assert set(beside[beside.group == TRAK].attack) == set(PAPERS)
+    others = beside[beside.group != TRAK]
     assert set(others.attack) == set(PAPERS) - {"Yeom", "LiRA"}
-    assert set(others.note) == {"not measured here"}
+    assert set(others.note) == {"attack not measured here"}
+
+
+def test_singletons_by_trak_stand_beside_the_papers(tmp_path):
+    arrays = ARRAYS.with_trak()
+    lines = finding(tmp_path, ("attack-table", arrays), subject="digits-pixmix")
+    html, _ = rendered(tmp_path, lines)
+    table = saved_tables(tmp_path)
+    assert len(table) == 105
+    row = table.set_index(["subject", "attack", "group"]).loc["digits-pixmix", "LiRA", TRAK]
+    assert (row.auroc_under_paper, row.auroc_under) == (0.99, 0.98)
+    assert (row.tpr_under_paper, row.tpr_under_high) == (0.9310, 0.51)
+    assert (row.paper_group, row.examples_under) == ("TRAK", 40)
+    shown = [texts for texts, _ in rows_of(html)]
+    assert shown[-1][2:4] == ["singletons by TRAK paper: TRAK", "0.53"]
+    assert LACKS not in html
+    others = table[(table.training_set == "MNIST+augMNIST") & (table.attack == "Shokri")]
+    assert dict(zip(others.group, others.note, strict=True))[TRAK] == "attack not measured here"
+
+
+def test_a_mixture_without_singletons_by_trak_in_the_paper_has_them_alone(tmp_path):
+    arrays = ARRAYS.with_trak(subject="digits-photos")
+    rendered(tmp_path, finding(tmp_path, ("attack-table", arrays), subject="digits-photos"))
+    table = saved_tables(tmp_path)
+    ours = table[(table.subject == "digits-photos") & (table.group == TRAK)]
+    assert ours.note.tolist() == ["not in the paper"] * 2
+    assert ours.auroc_under_paper.isna().all()
+    assert len(table) == 105 + 2
+
+
+def test_an_older_result_of_another_tier_does_not_hide_singletons_by_trak(tmp_path):
+    rendered(
+        tmp_path,
+        finding(tmp_path, ("attack-table", attack_arrays()), subject="digits-pixmix", tier="gpu"),
+        finding(tmp_path, ("attack-table", ARRAYS.with_trak()), subject="digits-pixmix"),
+    )
+    table = saved_tables(tmp_path)
+    assert set(table[(table.group == TRAK) & table.subject.notna()].tier) == {"cpu"}
+    assert LACKS not in set(table.note)
 
 
 def test_an_attack_that_the_paper_lacks_stands_alone(tmp_path):
@@ -300,7 +348,7 @@ def test_the_papers_other_rows_are_folded_away(whole):
     assert f"The paper's other {len(rest)} rows" in page.text
     folded = html.index("<details>\n<summary>The paper's other")
     assert html.index("not run here") > folded
-    assert {texts[-1] for texts, _ in rest} == {"not run here", "not measured here"}
+    assert {texts[-1] for texts, _ in rest} == {"not run here", "attack not measured here", LACKS}
 
 
 def test_tables_2_and_3_show_ours_first(whole):

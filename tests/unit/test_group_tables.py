@@ -32,6 +32,23 @@ def attack_arrays(**changes):
     return {name: np.asarray(value) for name, value in (arrays | changes).items()}
 
 
+def with_trak(**changes):
+    """The same with a fifth group, of which LiRA knows most."""
+    arrays = attack_arrays()
+    tail = {
+        "auroc": np.array([[[0.7, 0.69, 0.72]], [[0.98, 0.97, 0.99]]]),
+        "tpr": np.array([[[0.0, 0.0, 0.01]], [[0.5, 0.49, 0.51]]]),
+        "realised_fpr": np.array([[0.001], [0.002]]),
+    }
+    longer = {name: np.concatenate([arrays[name], each], axis=1) for name, each in tail.items()}
+    longer |= {
+        "groups": [*GROUPS, "singletons by TRAK"],
+        "examples": [*arrays["examples"], 40],
+        "false_positives": [*arrays["false_positives"], 21.0],
+    }
+    return attack_arrays(**(longer | changes))
+
+
 def mixture_arrays(**changes):
     arrays = {
         "subject": "digits-pixmix",
@@ -134,6 +151,17 @@ def test_the_caption_says_what_an_interval_covers():
     assert "set on 896 others" in caption
     assert "640 target models" in caption
     assert "memorization above .50" in caption
+
+
+def test_singletons_by_trak_have_a_column_and_a_word_where_they_are():
+    drawing = drawn("attack-table", with_trak())
+    auroc, tpr = (cells(panel) for panel in drawing.panels)
+    assert auroc[0][-1] == "Singletons by TRAK 40 examples"
+    assert [row[-1] for row in auroc[1:]] == ["0.700 [0.690, 0.720]", "0.980 [0.970, 0.990]"]
+    assert tpr[2][-1] == "50.0 % [49.0, 51.0] FPR 0.2 %"
+    assert "Singletons by TRAK are as many, the under-represented with" in drawing.caption
+    older = drawn("attack-table", attack_arrays())
+    assert "TRAK" not in "".join((*older.panels, older.caption))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import benchsuite
 
 PUBLIC = {
+    "Audit",
     "Augmentation",
     "Dataset",
     "Feature",
@@ -19,6 +20,7 @@ PUBLIC = {
     "Subject",
     "advantage_ceiling",
     "attack_success_rate",
+    "audit",
     "audit_feature",
     "auroc",
     "cross_influence",
@@ -30,8 +32,10 @@ PUBLIC = {
     "load_subject",
     "log_likelihood_ratio",
     "noise_for",
+    "observe_shadows",
     "privacy_score",
     "privacy_spent",
+    "read_matrix",
     "rmia",
     "roc_curve",
     "sablayrolles",
