@@ -10,7 +10,7 @@ planted in models that are trained longer, because the usual ones do not learn w
 game of canaries is played at ten times the recipe's learning rate, for at its own clipping alone
 already keeps the advantage below the ceiling, and the control could not fail. That DP-SGD leaves
 less than stopped training is asked by .1, not by .05, and of the canaries ten are asked about, not
-one: with four units the narrower ones would have been left undecided once in two times.
+one: with few units the narrower ones would have been left undecided once in two times.
 """
 
 import math
@@ -88,7 +88,7 @@ def test_trak_chooses_singletons_that_are_attacked_well(oracles):
         "none-planted": all_of(recall=less(than=0.2)),
         "permuted-membership": all_of(recall=less(than=0.2)),
     },
-    units={"smoke": 2, "cpu": 5, "gpu": 5},
+    units={"smoke": 2, "cpu": 4, "gpu": 4},
     subjects={"smoke": ("digits-tiny",), "cpu": ("digits-mlp",), "gpu": ("mnist-cnn32",)},
     figures=("oracle-precision",),
 )
@@ -140,15 +140,15 @@ def test_gaussians_are_good_enough(oracles):
             **{"noise": greater(than=-0.25), "DP less early-stopped": greater(than=-0.1)}
         )
     },
-    units={"smoke": 2, "cpu": 4, "gpu": 4},
+    units={"smoke": 2, "cpu": 5, "gpu": 5},
     subjects={"smoke": ("digits-tiny",), "cpu": ("digits-mlp",), "gpu": ("mnist-svhn-cnn32",)},
     declared={
         "digits-mlp/cpu": Declared(
             "refuted",
-            "Noise does keep models from memorizing: at a rate at which clipping alone leaves a mean "
-            "memorization of .74, noise leaves .12, at 13 points less accuracy. But plain training "
-            "that is stopped when it is as accurate as DP-SGD at its better rate (.92) has "
-            "memorized as little (.13 and .12). What DP-SGD has before it is the guarantee.",
+            "Noise does keep models from memorizing: at a rate at which clipping alone leaves .74 "
+            "of memorization, noise leaves .12, at 13 points less accuracy. But plain training, "
+            "stopped when it is as accurate as DP-SGD at its better rate (.92), has memorized as "
+            "little (.13 and .12). What DP-SGD has before it is the guarantee.",
         )
     },
     figures=("dp-memorization",),

@@ -236,8 +236,8 @@ class PrivacySize:
 
 PRIVACY_SIZES = {
     "smoke": PrivacySize(1, 2, 2, 8, 2, 1, 2, (8.0,)),
-    "cpu": PrivacySize(2, 4, 12, 40, 15, 2, 4, (3.0, 10.0)),
-    "gpu": PrivacySize(2, 4, 20, 100, 15, 2, 4, (3.0, 10.0)),
+    "cpu": PrivacySize(2, 5, 12, 40, 15, 2, 4, (3.0, 10.0)),
+    "gpu": PrivacySize(2, 5, 20, 100, 15, 2, 4, (3.0, 10.0)),
 }
 """By tier."""
 
@@ -259,8 +259,8 @@ class PlantingSize:
 
 PLANTING_SIZES = {
     "smoke": PlantingSize(2, 1, 8),
-    "cpu": PlantingSize(5, 1, 40),
-    "gpu": PlantingSize(5, 1, 200),
+    "cpu": PlantingSize(4, 1, 40),
+    "gpu": PlantingSize(4, 1, 200),
 }
 """By tier."""
 
