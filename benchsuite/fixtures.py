@@ -118,7 +118,8 @@ def _run_or_say(make: Callable[[], Made]) -> Made:
     try:
         return make()
     except (ValueError, BankError, DataUnavailable, ImportError) as error:
-        pytest.fail(str(error), pytrace=False)
+        message = str(error)
+    pytest.fail(message, pytrace=False)  # outside, or pytest would print the error as well
 
 
 @pytest.fixture(scope="session")
@@ -184,18 +185,19 @@ def audited(
     option = pytestconfig.getoption
 
     def find() -> AuditExperiment:
-        target = option("--target")
+        target, epsilon = option("--target"), option("--epsilon")
         asked = None if target is None else load_target(target)
-        if Path(setting.subject).suffix in (".npz", ".csv", ".parquet"):
+        if setting.subject in (option("--matrix") or ()):
             if setting.tier != "cpu":
                 pytest.skip("a matrix has no tier: it is audited at the cpu tier")
-            return audit_matrix(setting.subject, asked)
+            return audit_matrix(setting.subject, asked, epsilon, option("--outputs"))
         prepared = _prepared(setting, pytestconfig)
-        return audit_recipe(prepared, asked, option("--epsilon"))
+        return audit_recipe(prepared, asked, epsilon, option("--outputs"))
 
     experiment = _run_or_say(find)
-    page = Path(option("--reports")) / f"audit-{experiment.found.name}.html"
-    pytestconfig.stash[PAGES].append(experiment.found.to_html(page))
+    on_page = experiment.page or experiment.found
+    page = Path(option("--reports")) / f"audit-{on_page.name}.html"
+    pytestconfig.stash[PAGES].append(on_page.to_html(page))
     return experiment
 
 
@@ -312,7 +314,7 @@ def _rerun(request: pytest.FixtureRequest, setting: Setting) -> str:
     own = own_subjects(config, request.fixturenames)
     words = [f"pytest {file}::{node.originalname}", f"-m {setting.tier}"]
     words.append(f"{option} {setting.subject}" if own else f"-k {setting.subject}")
-    audits = ("--target", "--epsilon") if "audited" in request.fixturenames else ()
+    audits = ("--target", "--outputs", "--epsilon") if "audited" in request.fixturenames else ()
     for other in (*audits, "--device", "--shadows", "--banks", "--reports"):
         value = config.getoption(other)
         if value not in (None, DEFAULTS.get(other)):

@@ -59,6 +59,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="audit this one model: module:attribute, a callable, or a file of its outputs",
     )
     group.addoption(
+        "--outputs",
+        choices=("logits", "probabilities"),
+        help="what a target that is called returns (default: logits of an nn.Module, else "
+        "probabilities)",
+    )
+    group.addoption(
         "--epsilon",
         type=float,
         metavar="E",

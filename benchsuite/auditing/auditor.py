@@ -30,6 +30,10 @@ DECIDING = "LiRA"
 """The attack that lists and targets are about: fixed, so that none is chosen for its result."""
 FEW_COLUMNS = 12
 """Of a table whose rows are shown."""
+MANY = 0.1
+"""Share of rounded probabilities from which on more is said of it."""
+_FEW = 8
+"""Examples that a target is asked about before anything is trained."""
 CONFOUNDED = 0.2
 """Correlation of an example's membership and the number of training examples that is remarked on;
 where each example is drawn by a coin of its own it is 1 / sqrt(examples)."""
@@ -75,7 +79,10 @@ def audit(
         BankError: as `train_shadows`.
         ImportError: remedies without Opacus.
     """
-    if epsilon is not None and not isinstance(shadows, Subject):
+    trainable = isinstance(shadows, Subject) or (
+        isinstance(shadows, Shadows) and shadows.subject is not None
+    )
+    if epsilon is not None and not trainable:
         raise ValueError(
             f"epsilon={epsilon} asks what remedies would change, for which models are trained, but "
             f"shadows is a {type(shadows).__name__}: pass a Subject, or epsilon=None"
@@ -87,6 +94,8 @@ def audit(
         )
     if isinstance(shadows, Subject):
         _check_before_training(shadows, models, fpr, trained_on, epsilon)
+        if target is not None:
+            check_target(shadows, target, outputs)
     known = shadows_of(shadows, models, folder=folder, device=device, progress=progress)
     said = None if target is None else _asked(known, target, outputs)
     members = _members(said, trained_on, len(known.ids))
@@ -127,6 +136,19 @@ def audit(
         seconds=known.seconds + remedies.seconds,
         trained=known.trained + remedies.trained,
     )
+
+
+def check_target(subject: Subject, target: Target, outputs: str | None) -> None:
+    """Raise, before any model is trained, what asking a target would raise afterwards.
+
+    Raises:
+        ValueError: as `ask`; a callable is asked about a few examples.
+    """
+    labels = subject.pool.labels
+    if isinstance(target, str | Path):
+        ask(target, None, labels, outputs=outputs, ids=np.arange(len(labels)))
+    else:
+        ask(target, subject.pool.inputs()[:_FEW], labels[:_FEW], outputs=outputs)
 
 
 def _check_before_training(
@@ -190,9 +212,12 @@ def _notes(shadows: Shadows, target: TargetFindings | None) -> list[str]:
     notes = []
     raised = shadows.raised + (0 if target is None else target.raised)
     if raised:
+        said = shadows.observations.logits
+        share = raised / (shadows.observations.confidence.size if said is None else said.size)
         notes.append(
-            f"{raised:,} probabilities were raised to 1e-12, so that logarithms are finite: where "
-            "they were rounded, attacks see less than the model says."
+            f"{raised:,} probabilities ({share:.2g} of all) were raised to 1e-12, so that "
+            "logarithms are finite: where they were rounded, attacks see less than the model says"
+            + (", and here that is many: LiRA's Gaussians fit them badly." if share > MANY else ".")
         )
     inside, confidence = shadows.membership, shadows.observations.confidence
     gaps = np.mean(confidence, axis=1, where=inside) - np.mean(confidence, axis=1, where=~inside)

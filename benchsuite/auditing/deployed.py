@@ -101,10 +101,20 @@ def ask(
     if isinstance(target, nn.Module):
         said = _ask_module(target, inputs, kind)
     else:
-        said = _returned(target(inputs), len(y), kind)
+        said = _returned(_called(target, inputs), len(y), kind)
     called = None if names is None else names.distinct[names.index]
     observations, raised = observations_of(_TARGET, kind, said[None], labels=y, ids=called)
     return Deployed(observations, None, raised)
+
+
+def _called(target: Callable[[Any], Any], inputs: Any) -> Any:
+    try:
+        return target(inputs)
+    except Exception as error:  # whatever it is, it is the target's own
+        raise ValueError(
+            f"target fails on inputs of shape {list(np.shape(inputs))}, "
+            f"{type(error).__name__}: {error}: pass a callable that takes the examples as they are"
+        ) from error
 
 
 def _no_target(target: object) -> str:
@@ -146,7 +156,7 @@ def _ask_module(module: nn.Module, inputs: Any, kind: str) -> NDArray[Any]:
         for start in range(0, len(given), _BATCH):
             batch = torch.as_tensor(given[start : start + _BATCH])
             batch = batch.to(device=device, dtype=torch.float32)
-            said.append(_returned(module(batch), len(batch), kind))
+            said.append(_returned(_called(module, batch), len(batch), kind))
     if len({each.shape[1] for each in said}) > 1:
         raise ValueError(
             "target returned other numbers of classes for other batches of inputs, expected as "

@@ -46,12 +46,14 @@ class AuditExperiment:
     Args:
         shadows: the shadow models' answers.
         found: the audit of the same, for a target's answers.
+        page: the audit to hand on, where that is another one.
         control: see above; "" for the experiment as it is.
         cache: what was computed, shared by all arms.
     """
 
     shadows: Shadows
     found: Audit
+    page: Audit | None = None
     control: str = ""
     cache: dict[Any, Any] = field(default_factory=dict)
 

@@ -74,6 +74,9 @@ class Audit:
             lines.append(says(self.target, len(self.examples)))
         return "\n".join([*lines, *self.notes])
 
+    def __repr__(self) -> str:
+        return f"Audit({self.name}, {len(self.examples):,} examples, {self.models:,} models)"
+
     def to_html(self, path: str | Path) -> Path:
         """Write the page, one file with all that it needs, and return where it is.
 
@@ -99,12 +102,12 @@ def says(target: TargetFindings, examples: int) -> str:
         )
     accused = int(target.accused.sum())
     line = (
-        f"{accused:,} of the {examples:,} examples are accused of being its training data; of a "
-        f"model trained on none of them {mean:.1f} would be, and at most {high:.0f} in 39 of 40 "
-        f"such models (p = {target.p_value:.2g})."
+        f"{accused:,} of the {examples:,} examples are accused by {target.attack} of being its "
+        f"training data; of a model trained on none of them {mean:.1f} would be, and at most "
+        f"{high:.0f} in 39 of 40 such models (p = {target.p_value:.2g})."
     )
     if accused <= high:
-        line += " That is no sign that it was trained on any."
+        line += " By this attack that is no sign that it was trained on any."
     if target.tpr is not None:
         line += f" Of its training examples {_share(target.tpr[0])} are found."
     if target.fpr is not None:

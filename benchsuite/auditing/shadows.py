@@ -50,6 +50,9 @@ class Shadows:
     seconds: float = 0.0
     trained: int = 0
 
+    def __repr__(self) -> str:
+        return f"Shadows({self.name}, {self.observations!r})"
+
     @property
     def membership(self) -> Bools:
         """Who was IN, [models, examples]."""
@@ -167,6 +170,16 @@ def observe_shadows(
             something else than probabilities of every class.
     """
     given, classes = np.asarray(inputs), np.asarray(labels)
+    if len(given) != len(classes):
+        raise ValueError(
+            f"inputs has {len(given)} examples and labels has {len(classes)}, expected one label "
+            "for each: pass both in one order"
+        )
+    if held_out is not None and (not isinstance(held_out, tuple) or len(held_out) != 2):
+        raise ValueError(
+            f"held_out is a {type(held_out).__name__}, expected (inputs, labels) of examples that "
+            "no model is trained on: pass both, or None"
+        )
     rows = Balanced(len(classes), share, seed).rows(0, models)
     others = None if held_out is None else (np.asarray(held_out[0]), np.asarray(held_out[1]))
     started = time.perf_counter()

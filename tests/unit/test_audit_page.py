@@ -373,7 +373,7 @@ def test_the_answer_about_one_model_has_a_colour_that_fits(audit, status, title)
 def test_the_answer_about_one_model_is_the_audits_own_sentence():
     audit = of_target(tpr=(0.5, 0.1, 0.9), fpr=(0.0, 0.0, 0.3))
     said = text(audit_page(audit))
-    sentence = next(line for line in str(audit).splitlines() if "accused of being" in line)
+    sentence = next(line for line in str(audit).splitlines() if "are accused by" in line)
     assert sentence in said
     assert "50.0 % [10.0, 90.0] of its training examples, 0 % [0, 30.0] of the others" in said
 

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -233,7 +234,15 @@ def test_models_on_few_and_on_many_examples_are_noted():
 def test_probabilities_that_were_rounded_are_noted():
     shadows = replace(World(examples=200).shadows(), raised=1234)
     (note,) = audit(shadows, fpr=0.05).notes
-    assert note.startswith("1,234 probabilities were raised")
+    assert re.match(r"1,234 probabilities \(0\.\d+ of all\) were raised to 1e-12", note)
+
+
+@pytest.mark.parametrize(("share", "loud"), [(0.01, False), (0.5, True)])
+def test_many_rounded_probabilities_are_said_to_be_many(share, loud):
+    shadows = World(examples=200).shadows()
+    raised = round(share * shadows.observations.confidence.size)
+    (note,) = audit(replace(shadows, raised=raised), fpr=0.05).notes
+    assert ("here that is many" in note) == loud
 
 
 def refused(message, *given, **options):
