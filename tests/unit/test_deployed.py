@@ -130,7 +130,7 @@ def test_a_module_is_asked_in_batches_and_left_as_it_was():
 
 def test_a_module_that_fails_is_left_as_it_was():
     model = Counting().train()
-    with pytest.raises(ValueError, match="target fails on inputs of shape .*RuntimeError"):
+    with pytest.raises(ValueError, match=r"target fails on inputs of shape .*RuntimeError"):
         ask(model, INPUTS[:, :2], LABELS)
     assert model.dropout.training
     assert torch.is_grad_enabled()
