@@ -24,6 +24,7 @@ from benchsuite.experiments.attack_bank import (
     SINGLETONS,
     SINGLETONS_AT_RANDOM,
     SUBPOPULATION,
+    TRAK_SINGLETONS,
     singletons_above,
 )
 from benchsuite.experiments.attack_groups import AttackExperiment
@@ -196,11 +197,23 @@ def mixture(bank=None):
     return experiment(attacked.subject(under=80), bank=bank, groups=False)
 
 
+@pytest.fixture(autouse=True)
+def trak(monkeypatch):
+    """TRAK's scores rise with the position, whatever the subject: no model is trained for them."""
+
+    def scored(subject, workshop):
+        return SimpleNamespace(scores=np.arange(float(len(subject.pool))))
+
+    monkeypatch.setattr("benchsuite.experiments.attack_bank.TrakOracle.of", scored)
+
+
 def test_the_groups_of_a_mixture(features):
     found = mixture()
     found.bank.column("pool", "correct")[:, 3] = found.bank.membership[:, 3]  # all is memorized
     groups = found.groups
-    assert list(groups) == [ALL, OOD, SUBPOPULATION, SINGLETONS]
+    assert list(groups) == [ALL, OOD, SUBPOPULATION, SINGLETONS, TRAK_SINGLETONS]
+    count = len(groups[SINGLETONS])
+    assert groups[TRAK_SINGLETONS].tolist() == list(range(140 - count, 140))
     assert groups[ALL].tolist() == list(range(140))
     assert groups[OOD].tolist() == list(range(60, 140))
     assert groups[SUBPOPULATION].tolist() == [each for each in features.smallest if each >= 60]
