@@ -18,7 +18,8 @@ def test_it_is_the_best_corner_of_the_region_that_a_guarantee_leaves(epsilon, de
     rows = [[-e, 1], [1, -e], [e, -1], [-1, e]]
     best = linprog([1, -1], rows, [delta, delta, e - 1 + delta, e - 1 + delta], bounds=(0, 1))
     assert best.status == 0
-    assert advantage_ceiling(epsilon, delta) == pytest.approx(-best.fun, abs=1e-9)
+    # The solver meets the rows to 1e-7 only.
+    assert advantage_ceiling(epsilon, delta) == pytest.approx(-best.fun, abs=1e-6)
 
 
 @given(epsilons, deltas)
