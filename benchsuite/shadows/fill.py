@@ -5,19 +5,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from contextlib import ExitStack
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from benchsuite.data.dataset import Dataset
 from benchsuite.shadows.bank import Fill, ShadowBank
-from benchsuite.shadows.columns import COLUMNS, Column, answers, blank, probes_of
+from benchsuite.shadows.columns import COLUMNS, Column, probes_of
 from benchsuite.shadows.design import Balanced, Design
 from benchsuite.shadows.execution import check_device, cores, exact_on_cuda, execution_for
-from benchsuite.shadows.jobs import training_job
 from benchsuite.shadows.shards import (
     BankError,
     Header,
@@ -28,17 +29,27 @@ from benchsuite.shadows.shards import (
     shard_path,
     write_shard,
 )
+from benchsuite.shadows.work import Trained, Work
+from benchsuite.shadows.workers import (
+    CannotLoadError,
+    Worker,
+    WorkerDiedError,
+    idle_worker,
+    packed,
+    put_back,
+)
 from benchsuite.subject import Subject
-from benchsuite.training import Weights, train
 
 Progress = Callable[[int, int, int, float], None]
 """Called by a worker thread after every stack: models done, models in all, models trained in this
 call, seconds so far."""
 
-Values = dict[Column, NDArray[Any]]
-
 KEEP_WEIGHTS_BELOW = 1024**2
 """Bytes of weights per model up to which they are kept: a later column then needs no training."""
+WORTH_PROCESSES = 10.0
+"""Seconds of training left, at the rate so far, for which worker processes are started.
+
+Once started they serve every later bank."""
 
 
 def train_shadows(
@@ -124,16 +135,16 @@ class _Filler:
         progress: Progress | None,
     ) -> None:
         self._bank = bank
-        self._subject = subject
-        self._probes = probes
-        self._columns = [Column.parse(name) for name in columns]
+        asked = tuple(Column.parse(name) for name in columns)
+        self._work = Work(subject, bank.design, bank.execution, probes, asked)
         self._progress = progress
-        self._device = torch.device(bank.execution.device)
-        self._inputs: dict[str, torch.Tensor] = {}
         self._ending = threading.Event()
         self._counting = threading.Lock()
         self._trained = self._done = self._total = 0
         self._started = 0.0
+        self._file: Path | None = None  # of the work, for workers; None where they cannot load it
+        self._busy: set[Worker] = set()
+        self._lending = threading.Lock()
 
     def fill(self, models: int) -> Fill:
         self._started = time.perf_counter()
@@ -148,29 +159,43 @@ class _Filler:
     def _fill_shards(self, left: list[int]) -> None:
         execution = self._bank.execution
         check_device(execution.device)
-        for name, probe in {"pool": self._subject.pool, **self._probes}.items():
-            self._inputs[name] = torch.tensor(probe.inputs(), device=self._device)
-        alone = execution.strategy == "looped" or self._device.type != "cpu"
+        alone = execution.strategy == "looped" or not execution.device.startswith("cpu")
         threads_before = torch.get_num_threads()
         count = 1 if alone else cores()
-        executor, self._trainers = self._workers(count), self._workers(count)
-        try:
-            while left:
-                futures = {executor.submit(self._fill_shard, first): first for first in left}
-                for future in wait_for(futures, return_when=FIRST_EXCEPTION).done:
-                    future.result()
-                left = [first for future, first in futures.items() if not future.result()]
-                if left:  # other processes are at these: look again soon
-                    time.sleep(0.2)
-        finally:
-            self._ending.set()
-            for each in (self._trainers, executor):
-                each.shutdown(cancel_futures=True)
-            torch.set_num_threads(threads_before)
+        with ExitStack() as stack:
+            if not alone:
+                self._pack(stack)
+            executor, self._trainers = self._threads(count), self._threads(count)
+            try:
+                while left:
+                    futures = {executor.submit(self._fill_shard, first): first for first in left}
+                    for future in wait_for(futures, return_when=FIRST_EXCEPTION).done:
+                        future.result()
+                    left = [first for future, first in futures.items() if not future.result()]
+                    if left:  # other processes are at these: look again soon
+                        time.sleep(0.2)
+            finally:
+                self._end()
+                for each in (self._trainers, executor):
+                    each.shutdown(cancel_futures=True)
+                torch.set_num_threads(threads_before)
 
-    def _workers(self, count: int) -> ThreadPoolExecutor:
+    def _pack(self, stack: ExitStack) -> None:
+        try:
+            self._file = stack.enter_context(packed(self._work))
+        except CannotLoadError:  # then threads train all
+            self._file = None
+
+    def _threads(self, count: int) -> ThreadPoolExecutor:
         threads = self._bank.execution.threads
         return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,))
+
+    def _end(self) -> None:
+        """Make all threads end soon, and the workers that train for them now."""
+        with self._lending:
+            self._ending.set()
+            for worker in self._busy:
+                worker.kill()
 
     def _go_on(self) -> None:
         if self._ending.is_set():
@@ -183,7 +208,7 @@ class _Filler:
     def _missing(self, first: int) -> list[str]:
         """Columns that this shard lacks; those that it has are checked to be this bank's."""
         missing = []
-        for column in ("membership", *map(str, self._columns)):
+        for column in ("membership", *map(str, self._work.columns)):
             path = self._path(column, first)
             if path.exists():
                 check_shard(path, self._header(column, first))
@@ -207,77 +232,92 @@ class _Filler:
         if not missing:  # another process filled it meanwhile
             self._count(self._block, trained=0)
             return
-        moments = [column for column in self._columns if column.epoch is not None]
-        trained = [column for column in self._columns if column.epoch is None]
-        models = range(first, first + self._block)
-        again = any(str(column) in missing for column in moments)  # only training shows them
+        columns = self._work.columns
+        # Only training shows moments.
+        again = any(str(column) in missing for column in columns if column.epoch is not None)
         weights = None if again else self._kept_weights(first)
         if weights is None:
-            weights, outputs = self._train(first, moments)
-            outputs |= self._answers(trained, models, weights)
+            trained = self._train(first)
+            values = trained.values
             # What other models said goes before what these say comes: a bank never mixes trainings.
             remove_shards(self._bank.folder, first, first + self._block)
-            if self._bytes_per_model(weights) <= KEEP_WEIGHTS_BELOW:
-                self._write("weights", first, {n: t.cpu().numpy() for n, t in weights.items()})
+            if self._bytes_per_model(trained.weights) <= KEEP_WEIGHTS_BELOW:
+                self._write("weights", first, trained.weights)
         else:
-            lacking = [column for column in trained if str(column) in missing]
-            outputs = self._answers(lacking, models, weights)
+            lacking = tuple(column for column in columns if str(column) in missing)
+            self._go_on()
+            values = self._work.ask(lacking, first, self._work.to_device(weights))
             self._count(self._block, trained=0)
-        for column, values in outputs.items():
-            self._write(str(column), first, {column.what: values})
+        for column, said in values.items():
+            self._write(str(column), first, {column.what: said})
         # Membership comes last: a shard counts as held once it is there.
         rows = self._bank.design.rows(first, first + self._block)
         self._write("membership", first, {"membership": rows})
 
-    def _kept_weights(self, first: int) -> Weights | None:
+    def _kept_weights(self, first: int) -> dict[str, NDArray[Any]] | None:
         path = self._path("weights", first)
-        if not path.exists():
-            return None
-        arrays = read_shard(path, self._header("weights", first))
-        return {name: torch.from_numpy(a).to(self._device) for name, a in arrays.items()}
+        return read_shard(path, self._header("weights", first)) if path.exists() else None
 
-    def _train(self, first: int, moments: Sequence[Column]) -> tuple[Weights, Values]:
-        """Weights of a shard's models, and what they said while they trained."""
-        classes = self._subject.pool.classes
-        observed = {
-            column: blank(column, self._block, self._probes[column.probe], classes)
-            for column in moments
-        }
+    def _train(self, first: int) -> Trained:
+        """Train a shard's models, stack by stack."""
+        stack = self._bank.execution.stack
 
-        def observe(epoch: int, models: tuple[int, ...], weights: Weights) -> None:
-            rows = [model - first for model in models]
-            now = [column for column in moments if column.epoch == epoch]
-            for column, values in self._answers(now, models, weights).items():
-                observed[column][rows] = values
-
-        block, stack = self._block, self._bank.execution.stack
-        job = training_job(
-            self._bank,
-            self._subject,
-            range(first, first + block),
-            self._inputs["pool"],
-            self._go_on,
-            observe if moments else None,
-        )
-
-        def train_part(at: int) -> Weights:
-            part = job.part(at, min(at + stack, block))
-            weights = train(part, self._bank.execution.strategy)
-            self._count(len(part.models), trained=len(part.models))
-            return weights
+        def train_stack(begin: int) -> Trained:
+            end = min(begin + stack, first + self._block)
+            trained = self._train_stack(begin, end)
+            self._count(end - begin, trained=end - begin)
+            return trained
 
         # One pool for the stacks of all shards, so that no core waits for the last shard.
-        parts = list(self._trainers.map(train_part, range(0, block, stack)))
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, observed
+        parts = list(self._trainers.map(train_stack, range(first, first + self._block, stack)))
+        weights, values = zip(*parts, strict=True)
+        return Trained(_joined(weights), _joined(values))
 
-    def _answers(
-        self, columns: Sequence[Column], models: Sequence[int], weights: Weights
-    ) -> Values:
-        """What models with these weights say now."""
+    def _train_stack(self, first: int, last: int) -> Trained:
+        """In a worker process, where one is there or worth its start, else here."""
         self._go_on()
-        probes = {name: (probe, self._inputs[name]) for name, probe in self._probes.items()}
-        strategy = self._bank.execution.strategy
-        return answers(columns, self._subject, models, weights, probes, strategy)
+        worker = self._take_worker()
+        if worker is None:
+            return self._work.train(first, last, self._go_on)
+        assert self._file is not None
+        try:
+            return worker.train(self._file, first, last)
+        except CannotLoadError:
+            self._file = None
+            return self._work.train(first, last, self._go_on)
+        except WorkerDiedError as error:
+            self._go_on()
+            raise BankError(
+                f"a worker process died ({error}) while it trained models {first} to {last - 1} of "
+                f"{self._work.subject.name}, perhaps for want of memory; the bank "
+                f"{self._bank.folder} keeps what was trained before: run the same again to go on"
+            ) from error
+        finally:
+            self._give_back(worker)
+
+    def _take_worker(self) -> Worker | None:
+        if self._file is None:
+            return None
+        worker = idle_worker()
+        if worker is None and self._seconds_left() > WORTH_PROCESSES:
+            worker = Worker()
+        if worker is not None:
+            with self._lending:
+                self._busy.add(worker)
+                if self._ending.is_set():  # after those that are busy were killed
+                    worker.kill()
+        return worker
+
+    def _give_back(self, worker: Worker) -> None:
+        with self._lending:
+            self._busy.discard(worker)
+        if worker.alive:
+            put_back(worker)
+
+    def _seconds_left(self) -> float:
+        """At the rate so far; 0 where nothing was trained yet."""
+        seconds = time.perf_counter() - self._started
+        return seconds / self._trained * (self._total - self._done) if self._trained else 0.0
 
     def _count(self, done: int, trained: int) -> None:
         with self._counting:
@@ -290,11 +330,16 @@ class _Filler:
     def _header(self, column: str, first: int) -> Header:
         header = self._bank.header(column, first)
         probe, dot, _ = column.partition(".")
-        return {**header, "probe": self._probes[probe].digest} if dot else header
+        return {**header, "probe": self._work.probes[probe].digest} if dot else header
 
     def _write(self, column: str, first: int, arrays: dict[str, NDArray[Any]]) -> None:
         write_shard(self._path(column, first), arrays, self._header(column, first))
 
     @staticmethod
-    def _bytes_per_model(weights: Weights) -> int:
-        return sum(tensor[0].numel() * tensor.element_size() for tensor in weights.values())
+    def _bytes_per_model(weights: Mapping[str, NDArray[Any]]) -> int:
+        return sum(array[0].nbytes for array in weights.values())
+
+
+def _joined(parts: Sequence[Mapping[Any, NDArray[Any]]]) -> dict[Any, NDArray[Any]]:
+    """Arrays of consecutive models by name, joined."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

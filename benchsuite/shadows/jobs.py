@@ -16,7 +16,7 @@ from benchsuite.training.batches import OUT
 
 
 def training_job(
-    bank: ShadowBank,
+    design: Design,
     subject: Subject,
     models: Sequence[int],
     inputs: Tensor,
@@ -26,23 +26,23 @@ def training_job(
     """The job of these models of a subject's bank.
 
     Args:
-        bank: whose design and seed they have.
+        design: of the bank, which has its seed.
         subject: of the bank.
         models: ids, ascending.
         inputs: of the subject's pool, on the device to train on.
         before_epoch: see `TrainingJob`.
         after_epoch: see `TrainingJob`.
     """
-    rows = bank.design.rows(models[0], models[-1] + 1)[np.array(models) - models[0]]
+    rows = design.rows(models[0], models[-1] + 1)[np.array(models) - models[0]]
     pool, validation, device = subject.pool, subject.validation, inputs.device
     return TrainingJob(
         subject.model,
         subject.recipe,
         inputs,
         torch.tensor(pool.labels, device=device),
-        _subsets(bank.design, rows),
+        _subsets(design, rows),
         tuple(models),
-        bank.design.seed,
+        design.seed,
         None
         if validation is None
         else (
@@ -71,7 +71,7 @@ def train_again(bank: ShadowBank, subject: Subject, models: Sequence[int]) -> di
     chosen, device = sorted(models), torch.device(bank.execution.device)
     inputs = torch.tensor(subject.pool.inputs(), device=device)
     with threads(bank.execution.threads), exact_on_cuda(bank.execution.device):
-        weights = train(training_job(bank, subject, chosen, inputs), bank.execution.strategy)
+        weights = train(training_job(bank.design, subject, chosen, inputs), bank.execution.strategy)
     return {
         model: {name: tensor[row].cpu() for name, tensor in weights.items()}
         for row, model in enumerate(chosen)

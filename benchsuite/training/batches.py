@@ -7,7 +7,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -162,45 +161,41 @@ class TrainingJob:
             randomness.epoch_samples(self.seed, model, epoch, size, steps, rate)
             for model in self.models
         ]
-        counts = np.array([[len(sample) for sample in of_model] for of_model in samples])
+        counts = np.stack([of_model for of_model, _ in samples])
+        # What each model draws, one after another, and 0 at the end for what fills a batch up.
+        drawn = np.concatenate([*(positions for _, positions in samples), [0]])
+        begins = (counts.cumsum() - counts.ravel()).reshape(counts.shape)
         largest = np.maximum(counts.max(0), 1).tolist()
         change = self.recipe.augmentation
         if change is not None:
             shifts, flips = self._sampled_augmentations(epoch, counts, change.shift)
         gathered = self._buffer(max(largest))
         for step, most in enumerate(largest):
-            positions = _filled([of_model[step] for of_model in samples], most)
-            rows = np.take_along_axis(self.subsets, positions, axis=1)
+            place = np.arange(most)
+            sampled = place < counts[:, step, None]
+            of_drawn = np.where(sampled, begins[:, step, None] + place, -1)
+            rows = np.take_along_axis(self.subsets, drawn[of_drawn], axis=1)
             examples = torch.from_numpy(np.maximum(rows, 0)).to(device)
             inputs = self._gather(examples, gathered)
             out = rows == OUT
             if out.any():  # not even times 0 does what was gathered there reach a model
                 inputs[torch.from_numpy(out).to(device)] = 0
             if change is not None:
-                drawn = (
-                    torch.from_numpy(_filled([of_model[step] for of_model in each], most)).to(
-                        device
-                    )
-                    for each in (shifts, flips)
-                )
-                inputs = augmented(inputs, change, *drawn)
-            sampled = np.arange(most) < counts[:, step, None]
+                changes = (torch.from_numpy(each[of_drawn]).to(device) for each in (shifts, flips))
+                inputs = augmented(inputs, change, *changes)
             taken = torch.from_numpy(sampled & ~out).to(device)
             yield inputs, self.labels[examples].where(taken, NO_LABEL)
 
     def _sampled_augmentations(
         self, epoch: int, counts: NDArray[np.int64], shift: int
-    ) -> tuple[list[list[NDArray[np.int64]]], list[list[NDArray[np.bool_]]]]:
-        """Of each model and step a shift and a mirroring for each example that is sampled."""
-        shifts, flips = [], []
-        for model, of_model in zip(self.models, counts, strict=True):
-            drawn = randomness.epoch_augmentations(
-                self.seed, [model], epoch, int(of_model.sum()), shift
-            )
-            ends = of_model.cumsum()[:-1]
-            shifts.append(np.split(drawn[0][0], ends))
-            flips.append(np.split(drawn[1][0], ends))
-        return shifts, flips
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """A shift and a mirroring for each example that is sampled, and none at the end."""
+        drawn = [
+            randomness.epoch_augmentations(self.seed, [model], epoch, count, shift)
+            for model, count in zip(self.models, counts.sum(1).tolist(), strict=True)
+        ]
+        shifts = np.concatenate([*(of_model[0] for of_model, _ in drawn), [[0, 0]]])
+        return shifts, np.concatenate([*(of_model[0] for _, of_model in drawn), [False]])
 
     def _buffer(self, batch: int) -> Tensor:
         """Memory for the inputs of batches of up to `batch` examples a model."""
@@ -214,14 +209,6 @@ class TrainingJob:
         torch.index_select(self.inputs, 0, chosen.reshape(-1), out=inputs)
         gathered: Tensor = inputs.unflatten(0, chosen.shape)
         return gathered.transpose(0, 1)
-
-
-def _filled(rows: Sequence[NDArray[Any]], length: int) -> NDArray[Any]:
-    """Rows of different lengths in one array [rows, length, ...], filled up with 0."""
-    filled = np.zeros((len(rows), length, *rows[0].shape[1:]), rows[0].dtype)
-    for into, row in zip(filled, rows, strict=True):
-        into[: len(row)] = row
-    return filled
 
 
 def augmented(images: Tensor, change: Augmentation, shifts: Tensor, flips: Tensor) -> Tensor:

@@ -138,7 +138,7 @@ def _cross_entropy_gradient(
 ) -> Tensor:
     """Of each example's cross-entropy at its logits [models, batch, classes]: softmax - target."""
     # Of ten classes torch.softmax takes five times as long.
-    # Below e^-60 nothing reaches a float32 weight, but numbers that underflow take ten times as long.
+    # Less than e^-60 reaches no float32 weight, and numbers that underflow take ten times as long.
     torch.sub(logits, logits.amax(2, keepdim=True), out=out).clamp_(min=-60).exp_()
     out.div_(out.sum(2, keepdim=True))
     if smoothing:

@@ -55,11 +55,13 @@ class GaussianNoise:
         """Add a step's noise to mean gradients [models, ...], in the order of named_parameters."""
         if not self._deviation:
             return
-        for gradient in gradients:
-            drawn = torch.empty(gradient.shape, dtype=gradient.dtype, device=gradient.device)
-            for of_model, generator in zip(drawn, self._generators, strict=True):
-                of_model.normal_(generator=generator)
-            gradient.add_(drawn, alpha=self._deviation)
+        listed = list(gradients)
+        sizes = [gradient[0].numel() for gradient in listed]
+        drawn = listed[0].new_empty(len(listed[0]), sum(sizes))
+        for of_model, generator in zip(drawn, self._generators, strict=True):
+            of_model.normal_(generator=generator)
+        for gradient, noise in zip(listed, drawn.split(sizes, dim=1), strict=True):
+            gradient.add_(noise.view(gradient.shape), alpha=self._deviation)
 
 
 def _share(squared_norms: Tensor, labels: Tensor, job: TrainingJob) -> Tensor:

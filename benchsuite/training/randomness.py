@@ -10,6 +10,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+_DRAWN_AT_ONCE = 2**16  # of Poisson sampling, 512 KB
+
 
 class Purpose(IntEnum):
     """What a stream is drawn for. A number, once used, is never given another meaning."""
@@ -56,11 +58,20 @@ def epoch_augmentations(
 
 def epoch_samples(
     seed: int, model: int, epoch: int, examples: int, steps: int, rate: float
-) -> list[NDArray[np.int64]]:
-    """Of each step of one epoch the examples in it, each with probability `rate`: Poisson sampling.
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Who is in each step of one epoch, each with probability `rate`: Poisson sampling.
 
     Returns:
-        Ascending positions in the model's training subset, one array a step; any may be empty.
+        How many examples each step has, [steps]; and their positions in the model's training
+        subset, step after step, ascending in each.
     """
     draw = generator(seed, model, Purpose.SAMPLING, epoch)
-    return [np.flatnonzero(draw.random(examples) < rate) for _ in range(steps)]
+    at_once = max(1, _DRAWN_AT_ONCE // examples)
+    sampled = np.concatenate(
+        [
+            step * examples
+            + np.flatnonzero(draw.random((min(at_once, steps - step), examples)) < rate)
+            for step in range(0, steps, at_once)
+        ]
+    )
+    return np.bincount(sampled // examples, minlength=steps), sampled % examples

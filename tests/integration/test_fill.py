@@ -13,7 +13,17 @@ from torch import nn
 from benchsuite.data import Dataset, sources
 from benchsuite.models import digits_cnn, mlp
 from benchsuite.provenance import provenance
-from benchsuite.shadows import COLUMNS, Balanced, BankError, Lacking, ShadowBank, Tied, fill, shards
+from benchsuite.shadows import (
+    COLUMNS,
+    Balanced,
+    BankError,
+    Lacking,
+    ShadowBank,
+    Tied,
+    fill,
+    shards,
+    work,
+)
 from benchsuite.shadows import columns as columns_module
 from benchsuite.shadows import train_shadows as on_any_device
 from benchsuite.subject import Subject
@@ -75,7 +85,7 @@ def test_a_bank_that_grew_equals_one_made_at_once(tmp_path, subject, strategy):
 
 def test_a_full_bank_trains_nothing(tmp_path, monkeypatch):
     before = train_shadows(SUBJECT, 64, folder=tmp_path)
-    monkeypatch.setattr(fill, "train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("benchsuite.shadows.work.train", lambda *_: pytest.fail("trained"))
     again = train_shadows(SUBJECT, 64, folder=tmp_path)
     assert (again.fill.models_trained, again.fill.models_reused) == (0, 64)
     assert shards_of(again) == shards_of(before)
@@ -109,13 +119,13 @@ def test_a_bank_is_opened_with_its_design(tmp_path, design):
 
 @pytest.mark.parametrize("design", [TIED, LACKING])
 def test_a_design_decides_what_each_model_trains_on_and_its_seed(tmp_path, monkeypatch, design):
-    jobs, train = [], fill.train
+    jobs, train = [], work.train
 
     def watched(job, strategy):
         jobs.append(job)
         return train(job, strategy)
 
-    monkeypatch.setattr(fill, "train", watched)
+    monkeypatch.setattr("benchsuite.shadows.work.train", watched)
     train_shadows(SUBJECT, 128, folder=tmp_path, design=design)
     rows = design.rows(0, 128)
     assert {job.seed for job in jobs} == {5}
@@ -161,7 +171,7 @@ def test_a_later_column_needs_no_training_where_weights_are_kept(tmp_path, monke
     at_once = train_shadows(
         SUBJECT, 64, folder=tmp_path / "once", columns=[*COLUMNS, "test.logits"]
     )
-    monkeypatch.setattr(fill, "train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("benchsuite.shadows.work.train", lambda *_: pytest.fail("trained"))
     later = train_shadows(SUBJECT, 64, folder=tmp_path / "later", columns=["test.logits"])
     assert (later.fill.models_trained, later.fill.models_reused) == (0, 64)
     assert shards_of(later) == shards_of(at_once)
@@ -177,13 +187,13 @@ def test_the_weights_of_the_laptops_small_models_are_kept():
 def trainings_that_differ(monkeypatch):
     """Weights are not kept, and each stack is trained to other weights than ever before."""
     monkeypatch.setattr(fill, "KEEP_WEIGHTS_BELOW", 0)
-    train, trained = fill.train, []
+    train, trained = work.train, []
 
     def differing(job, strategy):
         trained.append(job.models)
         return train(replace(job, seed=1000 + len(trained)), strategy)
 
-    monkeypatch.setattr(fill, "train", differing)
+    monkeypatch.setattr("benchsuite.shadows.work.train", differing)
     return trained
 
 
@@ -407,13 +417,13 @@ def test_a_moment_asked_for_later_trains_again_and_what_was_not_asked_for_goes(t
 
 
 def test_a_moment_is_never_of_another_training_than_the_kept_weights(tmp_path, monkeypatch):
-    train, trained = fill.train, []
+    train, trained = work.train, []
 
     def differing(job, strategy):
         trained.append(job.models)
         return train(replace(job, seed=1000 + len(trained)), strategy)
 
-    monkeypatch.setattr(fill, "train", differing)
+    monkeypatch.setattr("benchsuite.shadows.work.train", differing)
     subject = ended_after(SUBJECT, 2)
     train_shadows(subject, 64, folder=tmp_path, columns=["pool.logits"])
     for epoch in (2, 1):
@@ -435,7 +445,7 @@ def test_gradients_and_divergences_need_no_training_where_weights_are_kept(tmp_p
     probes, columns = {"versions": VERSIONS}, [f"versions.{what}" for what in WHAT_OF_VERSIONS]
     at_once = train_shadows(SUBJECT, 64, folder=tmp_path / "once", columns=columns, probes=probes)
     train_shadows(SUBJECT, 64, folder=tmp_path / "later")
-    monkeypatch.setattr(fill, "train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("benchsuite.shadows.work.train", lambda *_: pytest.fail("trained"))
     for column in columns:
         later = train_shadows(
             SUBJECT, 64, folder=tmp_path / "later", columns=[column], probes=probes
@@ -551,7 +561,7 @@ def fast_on_cuda():
 @pytest.mark.parametrize("on", ["cpu", "cuda"])
 @pytest.mark.parametrize("failing", [False, True])
 def test_on_cuda_float32_is_float32_while_a_bank_is_filled(tmp_path, monkeypatch, on, failing):
-    before, during, train = cuda_settings(), set(), fill.train
+    before, during, train = cuda_settings(), set(), work.train
 
     def watched(job, strategy):
         during.add(cuda_settings())
@@ -560,7 +570,7 @@ def test_on_cuda_float32_is_float32_while_a_bank_is_filled(tmp_path, monkeypatch
         return train(job, strategy)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fill, "train", watched)
+        patch.setattr("benchsuite.shadows.work.train", watched)
         if on == "cuda":
             as_if_the_cpu_were_called_cuda(patch)
         with pytest.raises(KeyError) if failing else contextlib.nullcontext():
@@ -621,7 +631,7 @@ def test_an_error_in_a_worker_surfaces_at_once(tmp_path, monkeypatch):
             next(job.epoch(epoch))
             time.sleep(0.01)
 
-    monkeypatch.setattr(fill, "train", broken)
+    monkeypatch.setattr("benchsuite.shadows.work.train", broken)
     monkeypatch.setattr(fill, "cores", lambda: 2)
     threads, before = torch.get_num_threads(), time.perf_counter()
     with pytest.raises(KeyError, match="a bug"):

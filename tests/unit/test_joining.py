@@ -108,7 +108,7 @@ def test_a_bank_says_who_joined_and_holds_what_was_trained(tmp_path):
     assert (bank.membership == DESIGN.rows(0, 64)).all()
     assert bank.design == DESIGN
     again, inputs = train_again(bank, SUBJECT, [7, 40]), torch.tensor(POOL.inputs())
-    alone = train(training_job(bank, SUBJECT, [40], inputs), "looped")
+    alone = train(training_job(bank.design, SUBJECT, [40], inputs), "looped")
     for name, tensor in again[40].items():
         torch.testing.assert_close(tensor, alone[name][0], rtol=1e-3, atol=1e-4)
     said = logits(SUBJECT.model, alone, inputs, "looped")[0]
@@ -118,7 +118,7 @@ def test_a_bank_says_who_joined_and_holds_what_was_trained(tmp_path):
 
 def test_stack_and_loop_agree_on_subsets_of_which_only_the_members_show(tmp_path):
     bank = ShadowBank.for_subject(tmp_path, SUBJECT, DESIGN, execution_for(SUBJECT, "cpu"))
-    job = training_job(bank, SUBJECT, range(2, 12), torch.tensor(POOL.inputs()).double())
+    job = training_job(bank.design, SUBJECT, range(2, 12), torch.tensor(POOL.inputs()).double())
     rows = DESIGN.rows(2, 12)
     assert job.subsets.shape == (10, 24)
     assert (job.subsets == np.where(rows, np.arange(24), -1)).all()

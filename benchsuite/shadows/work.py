@@ -1,0 +1,109 @@
+"""The work of filling a bank, as a value that any thread or process can do a part of."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from numpy.typing import NDArray
+
+from benchsuite.data.dataset import Dataset
+from benchsuite.shadows.columns import Column, answers, blank
+from benchsuite.shadows.design import Design
+from benchsuite.shadows.execution import Execution
+from benchsuite.shadows.jobs import training_job
+from benchsuite.subject import Subject
+from benchsuite.training import Weights, train
+
+Values = dict[Column, NDArray[Any]]
+
+
+class Trained(NamedTuple):
+    """Some models: their weights, [models, ...] by name, and what they say."""
+
+    weights: dict[str, NDArray[Any]]
+    values: Values
+
+
+@dataclass(frozen=True)
+class Work:
+    """How to train any models of a bank and what to ask them; it can be pickled.
+
+    Attributes:
+        subject: whose models they are.
+        design: of their subsets.
+        execution: how they are computed.
+        probes: what they are asked about, by name.
+        columns: what they are asked.
+    """
+
+    subject: Subject
+    design: Design
+    execution: Execution
+    probes: Mapping[str, Dataset]
+    columns: tuple[Column, ...]
+    _inputs: dict[str, torch.Tensor] = field(default_factory=dict, compare=False)
+
+    def train(self, first: int, last: int, before_epoch: Callable[[], None]) -> Trained:
+        """Train the models first to last - 1 in one stack, or one by one, and ask them.
+
+        Raises:
+            ValueError: a model whose outputs are not finite.
+        """
+        pool = self.subject.pool
+        moments = [column for column in self.columns if column.epoch is not None]
+        values = {
+            column: blank(column, last - first, self.probes[column.probe], pool.classes)
+            for column in moments
+        }
+
+        def observe(epoch: int, models: tuple[int, ...], weights: Weights) -> None:
+            rows = [model - first for model in models]
+            now = tuple(column for column in moments if column.epoch == epoch)
+            for column, said in self._answers(now, models, weights).items():
+                values[column][rows] = said
+
+        job = training_job(
+            self.design,
+            self.subject,
+            range(first, last),
+            self._inputs_of("pool", pool),
+            before_epoch,
+            observe if moments else None,
+        )
+        weights = train(job, self.execution.strategy)
+        return Trained(
+            {name: tensor.cpu().numpy() for name, tensor in weights.items()},
+            values | self.ask(self.columns, first, weights),
+        )
+
+    def ask(self, columns: tuple[Column, ...], first: int, weights: Weights) -> Values:
+        """What trained models say, from `first` on, in those of the columns that have no epoch."""
+        models = range(first, first + len(next(iter(weights.values()))))
+        return self._answers(tuple(c for c in columns if c.epoch is None), models, weights)
+
+    def to_device(self, weights: Mapping[str, NDArray[Any]]) -> Weights:
+        """Kept weights as tensors where the models are computed."""
+        return {name: torch.from_numpy(array).to(self._device) for name, array in weights.items()}
+
+    def _answers(
+        self, columns: tuple[Column, ...], models: range | tuple[int, ...], weights: Weights
+    ) -> Values:
+        probes = {
+            name: (self.probes[name], self._inputs_of(name, self.probes[name]))
+            for name in {column.probe for column in columns}
+        }
+        return answers(columns, self.subject, models, weights, probes, self.execution.strategy)
+
+    def _inputs_of(self, name: str, probe: Dataset) -> torch.Tensor:
+        if name not in self._inputs:
+            self._inputs[name] = torch.tensor(probe.inputs(), device=self._device)
+        return self._inputs[name]
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device(self.execution.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle all but the inputs on the device, which are made again."""
+        return {**self.__dict__, "_inputs": {}}
