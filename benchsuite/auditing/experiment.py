@@ -8,8 +8,8 @@ Controls:
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,10 @@ from benchsuite.attacks.privacy import advantage
 from benchsuite.auditing.auditor import DECIDING
 from benchsuite.auditing.result import Audit, says
 from benchsuite.auditing.shadows import Shadows
-from benchsuite.auditing.strength import Strength, cross_scores, folds
+from benchsuite.auditing.strength import Strength, strength_of
 from benchsuite.auditing.target import finely
+from benchsuite.experiments.controlled import Remembering
 from benchsuite.memorization.unique_feature import LEAST_CLEAN, clean_bound
-from benchsuite.stats.roc import threshold_at_fpr
 from benchsuite.stats.verdict import CannotResolveError
 
 PERMUTED, STAND_IN = "permuted-membership", "shadow-stands-in"
@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class AuditExperiment:
+class AuditExperiment(Remembering):
     """One audit, decided.
 
     Args:
@@ -61,10 +61,6 @@ class AuditExperiment:
         PERMUTED: "The attacker is told a wrong membership of its references.",
         STAND_IN: "Each shadow model stands in, on examples that it was not trained on.",
     }
-
-    def under(self, control: str) -> Self:
-        """The same audit with one thing broken."""
-        return replace(self, control=control)
 
     @property
     def digest(self) -> str:
@@ -122,27 +118,18 @@ class AuditExperiment:
 
     def _finely(self) -> Strength:
         """The attack on shadow models as on the target, see `finely`."""
-        if "fine" not in self.cache:
-            self.cache["fine"] = finely(self.shadows, DECIDING, COARSE_FPR)
-        fine: Strength = self.cache["fine"]
-        return fine
+        return self.once("fine", lambda: finely(self.shadows, DECIDING, COARSE_FPR))
 
     def _attacked(self, misled: bool) -> Strength:
         """The attack on each fold, at the audit's FPR."""
-        membership = self.shadows.membership
+        observations, membership = self.shadows.observations, self.shadows.membership
         told = membership
         if misled:
             told = np.random.default_rng([0, 73]).permuted(membership, axis=0)
         known = Observations(
-            confidence=self.shadows.observations.confidence,
-            labels=self.shadows.observations.labels,
-            membership=told,
+            confidence=observations.confidence, labels=observations.labels, membership=told
         )
-        parts, fpr = folds(membership), self.found.fpr
-        scores = cross_scores(known, DECIDING, parts)
-        of_each = [threshold_at_fpr(scores[part], membership[part], fpr) for part in parts]
-        of_all = threshold_at_fpr(scores, membership, fpr)
-        return Strength(DECIDING, scores, membership, parts, of_each, of_all)
+        return strength_of(DECIDING, known, membership, self.found.fpr)
 
     def figure(self, kind: str) -> None:
         """No figure: the audit has a page of its own."""

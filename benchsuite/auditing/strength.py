@@ -103,12 +103,24 @@ def strengths(observations: Observations, names: list[str], fpr: float) -> Itera
     assert membership is not None
     check_models(membership)
     check_resolved(membership, fpr)
-    parts = folds(membership)
     for name in names:
-        scores = cross_scores(observations, name, parts)
-        of_each = [threshold_at_fpr(scores[part], membership[part], fpr) for part in parts]
-        of_all = threshold_at_fpr(scores, membership, fpr)
-        yield Strength(name, scores, membership, parts, of_each, of_all)
+        yield strength_of(name, observations, membership, fpr)
+
+
+def strength_of(attack: str, told: Observations, membership: Bools, fpr: float) -> Strength:
+    """An attack on every model by what it is told of the others, their membership too.
+
+    Args:
+        attack: its name.
+        told: what it is told.
+        membership: who was IN indeed, by which it is judged, bool [models, examples].
+        fpr: of its thresholds.
+    """
+    parts = folds(membership)
+    scores = cross_scores(told, attack, parts)
+    of_each = [threshold_at_fpr(scores[part], membership[part], fpr) for part in parts]
+    of_all = threshold_at_fpr(scores, membership, fpr)
+    return Strength(attack, scores, membership, parts, of_each, of_all)
 
 
 def cross_scores(observations: Observations, attack: str, parts: list[Indices]) -> Floats:

@@ -17,10 +17,10 @@ Controls break the one thing a finding is about:
   example. (Of one permutation, the same for calibration and targets.)
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from benchsuite.attacks.catalogue import ATTACKS
 from benchsuite.attacks.observations import Observations
 from benchsuite.data.mixtures import UNDER, is_mixture
+from benchsuite.experiments.controlled import Remembering
 from benchsuite.experiments.features import penultimate_features
 from benchsuite.experiments.sizes import AttackSize
 from benchsuite.experiments.trak_oracle import TrakOracle
@@ -80,7 +81,7 @@ def singletons_above(subject: str, mixed: bool) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class AttackBank:
+class AttackBank(Remembering):
     """A subject's bank, its groups of examples, and how each attack scores them.
 
     Args:
@@ -100,16 +101,6 @@ class AttackBank:
     cache: dict[Any, Any] = field(default_factory=dict)
 
     controls: ClassVar[Mapping[str, str]] = {}
-
-    def __post_init__(self) -> None:
-        if self.control and self.control not in self.controls:
-            raise ValueError(
-                f"control={self.control!r} is unknown: use one of {', '.join(self.controls)}"
-            )
-
-    def under(self, control: str) -> Self:
-        """The same experiment with one thing broken."""
-        return replace(self, control=control)
 
     # ---- models ----------------------------------------------------------------------------------
 
@@ -137,7 +128,7 @@ class AttackBank:
     @property
     def observations(self) -> Observations:
         """What all models say of the pool."""
-        return self._kept(
+        return self.once(
             "observations",
             lambda: Observations(
                 logits=self.bank.column("pool", "logits"),
@@ -156,7 +147,7 @@ class AttackBank:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Whether the label is predicted, [models, examples]."""
-        return self._kept("correct", lambda: self.bank.column("pool", "correct"))
+        return self.once("correct", lambda: self.bank.column("pool", "correct"))
 
     def blocks(self, models: slice, size: int | None = None) -> Iterator[slice]:
         """Disjoint parts of `size` models, one block unless given; a rest is left out."""
@@ -183,7 +174,7 @@ class AttackBank:
     @property
     def memorization(self) -> Floats:
         """Label memorization on the references, [examples]."""
-        return self._kept("memorization", lambda: self.memorization_of(self.references))
+        return self.once("memorization", lambda: self.memorization_of(self.references))
 
     @property
     def groups(self) -> Groups:
@@ -193,7 +184,7 @@ class AttackBank:
         cluster. Singletons by TRAK are as many as those by memorization, the under-represented with
         the highest scores: TRAK's are on no scale that a threshold could be read on.
         """
-        return self._kept("groups", self._find_groups)
+        return self.once("groups", self._find_groups)
 
     def _find_groups(self) -> dict[str, Indices]:
         pool = self.subject.pool
@@ -224,7 +215,7 @@ class AttackBank:
     @property
     def trak(self) -> TrakOracle:
         """TRAK's scores of the pool, by models of their own."""
-        return self._kept("trak", lambda: TrakOracle.of(self.subject, self.workshop))
+        return self.once("trak", lambda: TrakOracle.of(self.subject, self.workshop))
 
     def members(self, group: str) -> Indices:
         """A group's examples.
@@ -279,7 +270,7 @@ class AttackBank:
             rows = np.arange(self.calibration.start, self.targets.stop)
             return ATTACKS[attack](known, rows)
 
-        return self._kept(("scores", self._attacker(attack)), attacked)
+        return self.once(("scores", self._attacker(attack)), attacked)
 
     def _attacker(self, attack: str) -> str:
         """The attack's name, and another where the control misleads it."""
@@ -293,14 +284,14 @@ class AttackBank:
 
     def auroc(self, attack: str, models: slice, examples: Indices) -> float:
         """AUROC over these models and examples, scores pooled."""
-        return self._kept(
+        return self.once(
             ("auroc", self._attacker(attack), models.start, models.stop, examples.tobytes()),
             lambda: auroc(*self.of(attack, models, examples)),
         )
 
     def calibrated(self, attack: str, examples: Indices) -> float:
         """The threshold above which a share of at most `size.fpr` of the non-members lies."""
-        return self._kept(
+        return self.once(
             ("threshold", self._attacker(attack), examples.tobytes()),
             lambda: threshold_at_fpr(*self.of(attack, self.calibration, examples), self.size.fpr),
         )
@@ -316,9 +307,3 @@ class AttackBank:
     def allowed_false_positives(self, examples: Indices) -> float:
         """How many non-members' scores lie above a calibrated threshold: what it rests on."""
         return float((~self.membership[self.calibration][:, examples]).sum() * self.size.fpr)
-
-    def _kept(self, key: Any, compute: Callable[[], T]) -> T:
-        if key not in self.cache:
-            self.cache[key] = compute()
-        kept: T = self.cache[key]
-        return kept

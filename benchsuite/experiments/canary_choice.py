@@ -13,9 +13,9 @@ Controls break the one thing a finding is about:
 - ``without-noise``: DP-SGD clips gradients and adds no noise.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from benchsuite.data.canaries import Feature, check_images, ink_range, letters
 from benchsuite.data.dataset import Dataset
 from benchsuite.data.outliers import out_of_distribution
+from benchsuite.experiments.controlled import Remembering
 from benchsuite.experiments.sizes import CanarySize
 from benchsuite.memorization.tracin import checkpoints, self_influence
 from benchsuite.shadows import ShadowBank
@@ -40,7 +41,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class CanaryChoice:
+class CanaryChoice(Remembering):
     """What models of a subject are asked about, its wholly clean models, and the canaries.
 
     Args:
@@ -68,10 +69,7 @@ class CanaryChoice:
     }
 
     def __post_init__(self) -> None:
-        if self.control and self.control not in self.controls:
-            raise ValueError(
-                f"control={self.control!r} is unknown: use one of {', '.join(self.controls)}"
-            )
+        super().__post_init__()
         check_images(self.subject.pool, "canaries")
         needed = 2 * self.size.of_each * len(self.letters)
         if len(self.subject.pool) < needed:
@@ -79,16 +77,6 @@ class CanaryChoice:
                 f"pool has {len(self.subject.pool)} examples, expected {needed} or more: as many "
                 "become canaries"
             )
-
-    def under(self, control: str) -> Self:
-        """The same experiment with one thing broken."""
-        return replace(self, control=control)
-
-    def once(self, key: Any, compute: Callable[[], Any]) -> Any:
-        """What `compute` gives, computed once for all arms."""
-        if key not in self.cache:
-            self.cache[key] = compute()
-        return self.cache[key]
 
     # ---- what models are asked ----------------------------------------------------------------
 

@@ -13,13 +13,14 @@ Controls break the one thing a finding is about:
 - ``layer-put-back``: the layer itself stands in for the foreign outliers.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchsuite.experiments.controlled import Remembering
 from benchsuite.experiments.removal import Removal
 from benchsuite.experiments.sizes import OnionSize
 from benchsuite.experiments.world import Unmasking, World
@@ -39,7 +40,7 @@ Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
-class OnionWorlds:
+class OnionWorlds(Remembering):
     """The worlds of one subject with and without some examples, each trained once.
 
     Args:
@@ -64,16 +65,6 @@ class OnionWorlds:
         EXPOSED_LAYER: "The most exposed examples are removed instead.",
         PUT_BACK: "The layer itself is put back instead of foreign outliers.",
     }
-
-    def __post_init__(self) -> None:
-        if self.control and self.control not in self.controls:
-            raise ValueError(
-                f"control={self.control!r} is unknown: use one of {', '.join(self.controls)}"
-            )
-
-    def under(self, control: str) -> Self:
-        """The same experiment with one thing broken."""
-        return replace(self, control=control)
 
     def figure(self, kind: str) -> dict[str, Any] | None:
         """Arrays of a figure of this kind, or None where this subject or sample has none.
@@ -197,12 +188,6 @@ class OnionWorlds:
 
         after: dict[int, World] = self.once(("targets", bank.key, bank.models), compute)
         return Unmasking(before, after, len(next(iter(removals.values()))))
-
-    def once(self, key: Any, compute: Callable[[], Any]) -> Any:
-        """What `compute` gives, computed once for all arms."""
-        if key not in self.cache:
-            self.cache[key] = compute()
-        return self.cache[key]
 
     # ---- layers -------------------------------------------------------------------------------
 

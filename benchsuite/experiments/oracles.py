@@ -126,7 +126,7 @@ class OracleExperiment(AttackExperiment):
             gaussian = lira(confidence, inside, rows)
             return gaussian, kernel_lira(confidence, inside, rows, width=WIDTH)
 
-        return self._kept(("densities", self.control), attacked)
+        return self.once(("densities", self.control), attacked)
 
     def _with_two_modes(self, confidence: Floats, inside: NDArray[np.bool_]) -> Floats:
         """OUT confidences with two modes, fitted on the references; a model's are all in one."""

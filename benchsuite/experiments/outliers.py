@@ -96,7 +96,7 @@ class OutlierExperiment(AttackBank):
     @property
     def detected(self) -> Mapping[str, Floats]:
         """Scores of being out of distribution by OUT references, by detector, [examples]."""
-        return self._kept("detected", lambda: {name: self.detected_by(name) for name in DETECTORS})
+        return self.once("detected", lambda: {name: self.detected_by(name) for name in DETECTORS})
 
     def detected_by(self, detector: str) -> Floats:
         """One detector's scores, the mean over the OUT references of each example."""

@@ -17,11 +17,12 @@ Controls:
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchsuite.experiments.controlled import Remembering
 from benchsuite.experiments.outliers import with_mislabelled
 from benchsuite.experiments.sizes import PlantingSize
 from benchsuite.memorization.label import label_memorization
@@ -75,7 +76,7 @@ class PlantedWorld:
 
 
 @dataclass(frozen=True, eq=False)
-class PlantingExperiment:
+class PlantingExperiment(Remembering):
     """Worlds with planted singletons of one subject.
 
     Args:
@@ -97,23 +98,10 @@ class PlantingExperiment:
         PERMUTED: "The oracle is told a wrong membership.",
     }
 
-    def __post_init__(self) -> None:
-        if self.control and self.control not in self.controls:
-            raise ValueError(
-                f"control={self.control!r} is unknown: use one of {', '.join(self.controls)}"
-            )
-
-    def under(self, control: str) -> Self:
-        """The same experiment with one thing broken."""
-        return replace(self, control=control)
-
     @property
     def worlds(self) -> list[PlantedWorld]:
         """All of them, trained once."""
-        if "worlds" not in self.cache:
-            self.cache["worlds"] = [self.world(draw) for draw in range(self.size.worlds)]
-        worlds: list[PlantedWorld] = self.cache["worlds"]
-        return worlds
+        return self.once("worlds", lambda: [self.world(draw) for draw in range(self.size.worlds)])
 
     def world(self, draw: int) -> PlantedWorld:
         """One of them, trained as far as its bank lacks it; each with subsets of its own."""

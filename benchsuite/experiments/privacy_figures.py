@@ -6,12 +6,8 @@ from typing import Any
 import numpy as np
 
 from benchsuite.attacks.privacy import advantage
-from benchsuite.experiments.privacy import (
-    DELTA,
-    EPSILON,
-    NOISE,
-    PrivacyExperiment,
-)
+from benchsuite.experiments.privacy import EPSILON, PrivacyExperiment
+from benchsuite.experiments.private_training import DELTA, NOISE
 from benchsuite.memorization.label import label_memorization
 from benchsuite.stats.intervals import t_interval
 from benchsuite.stats.privacy import advantage_ceiling

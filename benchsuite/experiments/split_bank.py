@@ -18,15 +18,16 @@ anew for every block, so that no single draw decides:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchsuite.attacks.lira import lira
 from benchsuite.data.dataset import Dataset
+from benchsuite.experiments.controlled import Controlled
 from benchsuite.memorization.label import LabelMemorization, label_memorization
 
 PERMUTED, SHUFFLED, SPLIT_OUT = "permuted-membership", "shuffled-memorization", "split-out"
@@ -43,7 +44,7 @@ Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
-class SplitBank:
+class SplitBank(Controlled):
     """What a bank's models say of their pool, split into references and blocks of targets.
 
     Args:
@@ -72,20 +73,13 @@ class SplitBank:
     controls: ClassVar[Mapping[str, str]] = CONTROLS
 
     def __post_init__(self) -> None:
-        if self.control and self.control not in CONTROLS:
-            raise ValueError(
-                f"control={self.control!r} is unknown: use one of {', '.join(CONTROLS)}"
-            )
+        super().__post_init__()
         targets = len(self.membership) - self.references
         if self.references < 2 or targets < self.block or targets % self.block:
             raise ValueError(
                 f"references={self.references} leaves {targets} of {len(self.membership)} models "
                 f"as targets: expected a multiple of the block, {self.block}, and some references"
             )
-
-    def under(self, control: str) -> Self:
-        """The same experiment with one thing broken, see `CONTROLS`."""
-        return replace(self, control=control)
 
     @cached_property
     def memorization(self) -> LabelMemorization:

@@ -6,13 +6,14 @@ without some of its inert examples a machine has the same support vectors.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, ClassVar, Final, NamedTuple, Self
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from benchsuite.experiments.controlled import Controlled
 from benchsuite.stats.validation import as_finite
 from benchsuite.stats.verdict import CannotResolveError
 
@@ -120,7 +121,7 @@ def peel(
 
 
 @dataclass(frozen=True, eq=False)
-class SvmOnion:
+class SvmOnion(Controlled):
     """Peels of machines trained on disjoint parts of the data, each a unit of replication.
 
     Args:
@@ -144,18 +145,11 @@ class SvmOnion:
     controls: ClassVar[Mapping[str, str]] = CONTROLS
 
     def __post_init__(self) -> None:
-        if self.control and self.control not in CONTROLS:
-            raise ValueError(
-                f"control={self.control!r} is unknown: use one of {', '.join(CONTROLS)}"
-            )
+        super().__post_init__()
         if self.units < 1:
             raise ValueError(f"units is {self.units}, expected at least 1 part of the data")
         object.__setattr__(self, "images", _flattened(self.images))
         _check_labels(np.asarray(self.labels), self.images)
-
-    def under(self, control: str) -> Self:
-        """The same experiment with one thing broken, see `CONTROLS`."""
-        return replace(self, control=control)
 
     def parts(self) -> list[Indices]:
         """Disjoint random parts, each with its share of every class: positions, ascending.

@@ -12,7 +12,7 @@ Controls:
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,7 +167,7 @@ class TwinsExperiment(OnionWorlds):
             return self
         subject = replace(subject, name=f"{self.subject.name}-deduplicated")
         bank = self.workshop.bank(subject, self.bank.models)
-        cache = self.once(("deduplicated", bank.key), dict)
+        cache: dict[Any, Any] = self.once(("deduplicated", bank.key), dict)
         return OnionExperiment(subject, bank, self.size, self.workshop, cache=cache)
 
     @property

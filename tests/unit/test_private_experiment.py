@@ -16,14 +16,14 @@ from benchsuite import advantage_ceiling
 from benchsuite.claim import gather
 from benchsuite.data.dataset import Dataset
 from benchsuite.experiments import privacy as module
-from benchsuite.experiments.privacy import (
+from benchsuite.experiments.privacy import PrivacyExperiment
+from benchsuite.experiments.private_training import (
     ARMS_SEED,
     CLIP,
     DELTA,
     FITTING_SEED,
     NOISE,
     WITHOUT_NOISE,
-    PrivacyExperiment,
 )
 from benchsuite.experiments.sizes import PrivacySize
 from benchsuite.models import mlp
