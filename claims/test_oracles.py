@@ -145,10 +145,10 @@ def test_gaussians_are_good_enough(oracles):
     declared={
         "digits-mlp/cpu": Declared(
             "refuted",
-            "Noise does keep models from memorizing: at a rate at which clipping alone leaves .74 "
-            "of memorization, noise leaves .12, at 13 points less accuracy. But plain training, "
+            "Noise does keep models from memorizing: at a rate at which clipping alone leaves .73 "
+            "of memorization, noise leaves .14, at 13 points less accuracy. But plain training, "
             "stopped when it is as accurate as DP-SGD at its better rate (.92), has memorized as "
-            "little (.13 and .12). What DP-SGD has before it is the guarantee.",
+            "little (.13 and .14). What DP-SGD has before it is the guarantee.",
         )
     },
     figures=("dp-memorization",),

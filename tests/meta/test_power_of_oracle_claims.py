@@ -67,13 +67,13 @@ MEASURED = {
         "bimodal": {"log (Gaussian / kernel found)": (-3.19, 0.06)},
     },
     "dp-prevents-memorization": {
-        "observed": {"noise": (-0.618, 0.017), "DP less early-stopped": (-0.005, 0.019)},
+        "observed": {"noise": (-0.6, 0.02), "DP less early-stopped": (0.003, 0.019)},
         "without-noise": {"noise": (-0.002, 0.007), "DP less early-stopped": (0.131, 0.007)},
     },
     "dp-bounds-memorization": {
         "observed": {
-            "all canaries": (-0.452, 0.028),
-            "most exposed": (-0.47, 0.061),
+            "all canaries": (-0.443, 0.028),
+            "most exposed": (-0.45, 0.061),
             "held-out accuracy": (0.666, 0.003),
         },
         "without-noise": {"all canaries": (0.205, 0.025), "most exposed": (0.286, 0.030)},
