@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import ExitStack
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -31,18 +30,19 @@ from benchsuite.shadows.shards import (
 )
 from benchsuite.shadows.work import Trained, Work
 from benchsuite.shadows.workers import (
-    CannotLoadError,
+    NoWorkerError,
     Worker,
-    WorkerDiedError,
+    check_not_serving,
+    forget_work,
     idle_worker,
-    packed,
+    pickled,
     put_back,
 )
 from benchsuite.subject import Subject
 
 Progress = Callable[[int, int, int, float], None]
-"""Called by a worker thread after every stack: models done, models in all, models trained in this
-call, seconds so far."""
+"""Called by a thread of this process after every stack: models done, models in all, models trained
+in this call, seconds so far."""
 
 KEEP_WEIGHTS_BELOW = 1024**2
 """Bytes of weights per model up to which they are kept: a later column then needs no training."""
@@ -68,6 +68,7 @@ def train_shadows(
 
     Models that the bank below `folder` already holds are not trained again, whoever trained them;
     a call that was killed goes on where it was. Several processes may run the same call at once.
+    Longer trainings of stacks on a CPU start a process a core, which later calls use too.
 
     A column that the bank lacks is asked of the kept weights. Where they are not kept, for a model
     of more than 1 MiB, and for a column of a moment, such as "pool.loss@5" at the end of epoch 5,
@@ -99,6 +100,7 @@ def train_shadows(
         BankError: the bank cannot be written, holds files that are not its own or columns of
             another probe, or was made by another manifest or on another device.
     """
+    check_not_serving()
     if design is None:
         design = Balanced(len(subject.pool), subject.share, 0 if seed is None else seed)
     elif seed not in (None, design.seed):
@@ -142,9 +144,10 @@ class _Filler:
         self._counting = threading.Lock()
         self._trained = self._done = self._total = 0
         self._started = 0.0
-        self._file: Path | None = None  # of the work, for workers; None where they cannot load it
-        self._busy: set[Worker] = set()
         self._lending = threading.Lock()
+        self._busy: set[Worker] = set()
+        self._by_workers = False  # whether they may train
+        self._pickled: bytes | None = None  # the work, once a worker needs it
 
     def fill(self, models: int) -> Fill:
         self._started = time.perf_counter()
@@ -160,31 +163,26 @@ class _Filler:
         execution = self._bank.execution
         check_device(execution.device)
         alone = execution.strategy == "looped" or not execution.device.startswith("cpu")
+        self._by_workers = not alone
+        self._work.hold_inputs()
         threads_before = torch.get_num_threads()
         count = 1 if alone else cores()
-        with ExitStack() as stack:
-            if not alone:
-                self._pack(stack)
-            executor, self._trainers = self._threads(count), self._threads(count)
-            try:
-                while left:
-                    futures = {executor.submit(self._fill_shard, first): first for first in left}
-                    for future in wait_for(futures, return_when=FIRST_EXCEPTION).done:
-                        future.result()
-                    left = [first for future, first in futures.items() if not future.result()]
-                    if left:  # other processes are at these: look again soon
-                        time.sleep(0.2)
-            finally:
-                self._end()
-                for each in (self._trainers, executor):
-                    each.shutdown(cancel_futures=True)
-                torch.set_num_threads(threads_before)
-
-    def _pack(self, stack: ExitStack) -> None:
+        executor, self._trainers = self._threads(count), self._threads(count)
         try:
-            self._file = stack.enter_context(packed(self._work))
-        except CannotLoadError:  # then threads train all
-            self._file = None
+            while left:
+                futures = {executor.submit(self._fill_shard, first): first for first in left}
+                for future in wait_for(futures, return_when=FIRST_EXCEPTION).done:
+                    future.result()
+                left = [first for future, first in futures.items() if not future.result()]
+                if left:  # other processes are at these: look again soon
+                    time.sleep(0.2)
+        finally:
+            self._end()
+            for each in (self._trainers, executor):
+                each.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads_before)
+            if self._pickled is not None:
+                forget_work()
 
     def _threads(self, count: int) -> ThreadPoolExecutor:
         threads = self._bank.execution.threads
@@ -277,42 +275,43 @@ class _Filler:
         """In a worker process, where one is there or worth its start, else here."""
         self._go_on()
         worker = self._take_worker()
-        if worker is None:
-            return self._work.train(first, last, self._go_on)
-        assert self._file is not None
-        try:
-            return worker.train(self._file, first, last)
-        except CannotLoadError:
-            self._file = None
-            return self._work.train(first, last, self._go_on)
-        except WorkerDiedError as error:
-            self._go_on()
-            raise BankError(
-                f"a worker process died ({error}) while it trained models {first} to {last - 1} of "
-                f"{self._work.subject.name}, perhaps for want of memory; the bank "
-                f"{self._bank.folder} keeps what was trained before: run the same again to go on"
-            ) from error
-        finally:
-            self._give_back(worker)
+        if worker is not None:
+            assert self._pickled is not None
+            try:
+                return worker.train(self._pickled, first, last)
+            except NoWorkerError:
+                self._go_on()
+                self._by_workers = False
+            finally:
+                self._give_back(worker)
+        return self._work.train(first, last, self._go_on)
 
     def _take_worker(self) -> Worker | None:
-        if self._file is None:
+        """One that is there, or worth its start; None where threads must do."""
+        if not self._by_workers:
             return None
         worker = idle_worker()
-        if worker is None and self._seconds_left() > WORTH_PROCESSES:
-            worker = Worker()
-        if worker is not None:
-            with self._lending:
-                self._busy.add(worker)
-                if self._ending.is_set():  # after those that are busy were killed
-                    worker.kill()
+        try:
+            if worker is None and self._seconds_left() > WORTH_PROCESSES:
+                worker = Worker()
+            if worker is not None:
+                with self._lending:
+                    if self._pickled is None:
+                        self._pickled = pickled(self._work)
+                    self._busy.add(worker)
+                    if self._ending.is_set():  # after those that are busy were killed
+                        worker.kill()
+        except NoWorkerError:
+            self._by_workers = False
+            if worker is not None:
+                put_back(worker)
+            return None
         return worker
 
     def _give_back(self, worker: Worker) -> None:
         with self._lending:
             self._busy.discard(worker)
-        if worker.alive:
-            put_back(worker)
+        put_back(worker)
 
     def _seconds_left(self) -> float:
         """At the rate so far; 0 where nothing was trained yet."""

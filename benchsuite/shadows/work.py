@@ -82,6 +82,11 @@ class Work:
         models = range(first, first + len(next(iter(weights.values()))))
         return self._answers(tuple(c for c in columns if c.epoch is None), models, weights)
 
+    def hold_inputs(self) -> None:
+        """Put all inputs on the device, before threads that would each do it."""
+        for name, probe in {"pool": self.subject.pool, **self.probes}.items():
+            self._inputs_of(name, probe)
+
     def to_device(self, weights: Mapping[str, NDArray[Any]]) -> Weights:
         """Kept weights as tensors where the models are computed."""
         return {name: torch.from_numpy(array).to(self._device) for name, array in weights.items()}

@@ -8,14 +8,17 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors import safe_open
 from torch import nn
 
 from benchsuite.data import Dataset
 from benchsuite.models import mlp
-from benchsuite.shadows import BankError, fill, train_shadows, workers
+from benchsuite.shadows import fill, train_shadows, workers
 from benchsuite.subject import Subject
 from benchsuite.training import Privacy, Recipe
 
@@ -49,8 +52,8 @@ def answered(monkeypatch):
     """The first model of each stack that a worker trained."""
     firsts, real = [], workers.Worker.train
 
-    def train(self, file, first, last):
-        trained = real(self, file, first, last)
+    def train(self, work, first, last):
+        trained = real(self, work, first, last)
         firsts.append(first)
         return trained
 
@@ -123,24 +126,60 @@ def test_a_subject_that_cannot_be_pickled_is_trained_in_threads(tmp_path, answer
     assert answered == []
 
 
-def test_nothing_is_lost_where_a_worker_cannot_load_the_work(
-    tmp_path, monkeypatch, processes, answered
-):
-    (tmp_path / "lab.py").write_text(
-        "from benchsuite.models import mlp\n\ndef model():\n    return mlp(16, 8, 10)\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    import lab
+def explode(process):
+    if os.getpid() != process:
+        raise RuntimeError("only there")
+    return OnlyHere()
 
-    sys.path.remove(str(tmp_path))
-    bank = train_shadows(
-        replace(SUBJECT, model=lab.model), 256, folder=tmp_path / "banks", device="cpu"
-    )
+
+class OnlyHere:
+    def __call__(self):
+        return mlp(16, 8, 10)
+
+    def __reduce__(self):
+        return explode, (os.getpid(),)
+
+
+@pytest.mark.usefixtures("processes")
+def test_what_a_worker_cannot_load_is_trained_in_threads(tmp_path, answered):
+    bank = train_shadows(replace(SUBJECT, model=OnlyHere()), 256, folder=tmp_path, device="cpu")
     assert bank.fill.models_trained == 256
     assert answered == []
-    sys.path.insert(0, str(tmp_path))  # a worker that runs already learns of it
-    train_shadows(replace(SUBJECT, model=lab.model), 320, folder=tmp_path / "banks", device="cpu")
-    assert answered == [256]
+    assert workers._idle  # they live, for others
+
+
+LAB = """
+from benchsuite.models import mlp
+
+WIDTH = 8
+
+
+def model():
+    print("is no answer")
+    return mlp(16, WIDTH, 10)
+"""
+
+
+@pytest.mark.usefixtures("processes")
+def test_workers_train_what_a_users_module_is_now(tmp_path, monkeypatch, answered):
+    """Not what they imported for an earlier bank, nor what its file says."""
+    (tmp_path / "lab.py").write_text(LAB)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        import lab
+    try:
+        for width in (8, 12):
+            lab.WIDTH = width
+            bank = train_shadows(
+                replace(SUBJECT, model=lab.model), 256, folder=tmp_path / str(width), device="cpu"
+            )
+            assert answered
+            del answered[:]
+            for path in bank.folder.rglob("weights.*"):
+                with safe_open(path, "numpy") as weights:
+                    assert weights.get_tensor("1.weight").shape == (64, width, 16)
+    finally:
+        del sys.modules["lab"]
 
 
 @pytest.mark.usefixtures("processes")
@@ -151,18 +190,30 @@ def test_an_error_in_a_worker_is_that_of_a_thread(tmp_path):
         train_shadows(diverging, 128, folder=tmp_path, device="cpu")
 
 
-def ended(process):
-    """Whether a process that somebody else started is gone, or soon will be."""
-    for _ in range(100):
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
-    return False
+class TwoArgumentsError(Exception):
+    def __init__(self, one, other):
+        super().__init__(f"{one} and {other}")
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("error", [TwoArgumentsError("a", "b"), SystemExit(3), RuntimeError("c")])
+def test_no_error_breaks_the_workers(tmp_path, answered, error):
+    calls = []
+
+    def model():
+        calls.append(0)
+        if len(calls) > 140:  # here after two stacks, there after one part more
+            raise error
+        return mlp(16, 8, 10)
+
+    with pytest.raises(type(error)):
+        train_shadows(replace(SUBJECT, model=model), 640, folder=tmp_path / "a", device="cpu")
+    train_shadows(SUBJECT, 256, folder=tmp_path / "b", device="cpu")
+    assert answered
 
 
 def waiting_model(tmp_path):
+    """Waits in a worker, for ever, once it has said which one; trains here."""
     here, file = os.getpid(), tmp_path / "pid"
 
     def model():
@@ -183,29 +234,42 @@ def written(file):
     raise AssertionError("no worker trains")
 
 
+def ended(process):
+    """Whether a process that somebody else started is gone, or soon will be."""
+    for _ in range(200):
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":  # nobody waits for it here
+            return True
+        time.sleep(0.05)
+    return False
+
+
 @pytest.mark.usefixtures("processes")
-def test_a_worker_that_is_killed_is_named_and_the_same_call_goes_on(tmp_path):
+def test_where_a_worker_is_killed_threads_go_on(tmp_path):
     model, file = waiting_model(tmp_path)
-    threading.Thread(target=lambda: os.kill(written(file), signal.SIGKILL)).start()
-    message = r"a worker process died \(exit code -9\) while it trained models \d+ to \d+ of tiny"
-    with pytest.raises(BankError, match=message):
-        train_shadows(replace(SUBJECT, model=model), 256, folder=tmp_path, device="cpu")
-    workers.kill_idle_workers()
-    file.unlink()
-    bank = train_shadows(replace(SUBJECT, model=SUBJECT.model), 256, folder=tmp_path, device="cpu")
-    assert bank.models == 256
+    killed = threading.Thread(
+        target=lambda: [os.kill(written(file), signal.SIGKILL), file.unlink()] * 2
+    )
+    killed.start()
+    bank = train_shadows(replace(SUBJECT, model=model), 192, folder=tmp_path, device="cpu")
+    killed.join()
+    assert bank.fill.models_trained == 192
+    assert contents(bank) == contents(train_shadows(SUBJECT, 192, folder=tmp_path, device="cpu"))
 
 
 @pytest.mark.usefixtures("processes")
 def test_an_error_here_ends_the_workers_that_train(tmp_path):
     model, file = waiting_model(tmp_path)
+    process = []
 
     def progress(done, total, trained, seconds):
         if done >= 128:  # each thread has trained a stack, and the first one asked a worker
             process.append(written(file))
             raise KeyboardInterrupt
 
-    process = []
     with pytest.raises(KeyboardInterrupt):
         train_shadows(
             replace(SUBJECT, model=model), 256, folder=tmp_path, device="cpu", progress=progress
@@ -213,18 +277,103 @@ def test_an_error_here_ends_the_workers_that_train(tmp_path):
     assert ended(process[0])
 
 
-def test_they_end_with_the_process_that_started_them(tmp_path):
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize(
+    ("setting", "other", "usual"),
+    [
+        (torch.set_float32_matmul_precision, "medium", "highest"),
+        (torch.set_flush_denormal, True, False),
+        (torch.use_deterministic_algorithms, True, False),
+    ],
+    ids=["precision", "denormals", "deterministic"],
+)
+def test_torch_set_otherwise_is_left_to_threads(tmp_path, answered, setting, other, usual):
+    setting(other)
+    try:
+        train_shadows(SUBJECT, 256, folder=tmp_path, device="cpu")
+    finally:
+        setting(usual)
+    assert answered == []
+
+
+@pytest.mark.usefixtures("processes")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of forks beside threads
+def test_a_forked_process_leaves_the_workers_of_its_parent_alone(tmp_path, answered):
+    train_shadows(SUBJECT, 256, folder=tmp_path, device="cpu")
+    child = os.fork()
+    if not child:
+        os._exit(len(workers._idle))
+    assert os.waitpid(child, 0)[1] == 0
+    del answered[:]
+    train_shadows(SUBJECT, 320, folder=tmp_path, device="cpu")
+    assert answered == [256]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from benchsuite.data import Dataset
+from benchsuite.models import mlp
+from benchsuite.shadows import execution, work, workers
+from benchsuite.shadows.design import Balanced
+from benchsuite.subject import Subject
+from benchsuite.training import Recipe
+
+data = Dataset(np.ones((32, 1, 4, 4), "float32"), np.arange(32) % 10)
+recipe = Recipe(epochs=10**9)
+subject = Subject("tiny", data, data, lambda: mlp(16, 8, 10), recipe, model_version="1")
+worker = workers.Worker()
+print(worker._process.pid, flush=True)
+endless = work.Work(subject, Balanced(32), execution.execution_for(subject, "cpu"), {}, ())
+worker.train(workers.pickled(endless), 0, 64)
+"""
+
+
+def test_workers_end_with_the_process_that_started_them_whatever_they_do(tmp_path):
     script = tmp_path / "script.py"  # with no guard of __main__, which they do not run
-    script.write_text(
-        "import time, torch\n"
-        "from benchsuite.shadows import workers\n"
-        "print('started', flush=True)\n"
-        "worker = workers.Worker()\n"
-        "print(worker._process.pid, flush=True)\n"
-        "time.sleep(600)\n"
-    )
+    script.write_text(SCRIPT)
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "started\n"
         worker = int(process.stdout.readline())
+        time.sleep(6)  # it trains
         process.kill()
     assert ended(worker)
+
+
+IMPORTED = """
+from functools import partial
+
+import numpy as np
+
+from benchsuite.data import Dataset
+from benchsuite.models import mlp
+from benchsuite.shadows import fill, train_shadows
+from benchsuite.subject import Subject
+from benchsuite.training import Recipe
+
+fill.WORTH_PROCESSES, fill.cores = 0.0, lambda: 2
+
+
+def model():
+    return mlp(16, 8, 10)
+
+
+data = Dataset(np.ones((32, 1, 4, 4), "float32"), np.arange(32) % 10)
+subject = Subject("tiny", data, data, model, Recipe(epochs=2))
+bank = train_shadows(subject, 256, folder="banks", device="cpu")
+"""
+
+
+def test_a_module_that_trains_as_it_is_imported_trains_once(tmp_path):
+    (tmp_path / "lab.py").write_text(IMPORTED)
+    said = subprocess.run(
+        [sys.executable, "-c", "import lab; print(lab.bank.fill.models_trained)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert said.stdout == "256\n"
