@@ -116,6 +116,7 @@ def audit_recipe(
         trained_on=trained_on,
         folder=workshop.folder,
         device=workshop.device,
+        progress=workshop.watch(f"{subject.name}, remedies"),
     )
     found = asked(fpr=_resolved(membership))
     if epsilon is None:

@@ -196,8 +196,11 @@ def audited(
 
     experiment = _run_or_say(find)
     on_page = experiment.page or experiment.found
-    page = Path(option("--reports")) / f"audit-{on_page.name}.html"
-    pytestconfig.stash[PAGES].append(on_page.to_html(page))
+    pages, folder = pytestconfig.stash[PAGES], Path(option("--reports"))
+    page = folder / f"audit-{on_page.name}.html"
+    if page in pages:  # of another file of that name
+        page = folder / f"audit-{on_page.name}-{len(pages) + 1}.html"
+    pages.append(on_page.to_html(page))
     return experiment
 
 

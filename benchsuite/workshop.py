@@ -35,7 +35,7 @@ class Workshop:
     def __init__(self, folder: str | Path, device: str, watch: Callable[[str], Watcher]) -> None:
         self.folder = folder
         self.device = device
-        self._watch = watch
+        self.watch = watch
         self._banks: dict[str, ShadowBank] = {}
         self._noted: list[ShadowBank] | None = None
 
@@ -59,7 +59,7 @@ class Workshop:
         of = subject.name, subject.identity(), chosen.identity(), digests
         key = json.dumps((*of, models, sorted(columns)), sort_keys=True)
         if key not in self._banks:
-            watcher = self._watch(subject.name)
+            watcher = self.watch(subject.name)
             bank = train_shadows(
                 subject,
                 models,

@@ -21,6 +21,7 @@ from benchsuite.auditing.strength import (
     strengths,
 )
 from benchsuite.auditing.target import TargetFindings, check_trained_on, findings_on
+from benchsuite.auditing.told import told_at_the_prompt
 from benchsuite.experiments.pictures import pictures
 from benchsuite.shadows import Balanced, Progress
 from benchsuite.stats.intervals import unit_interval
@@ -71,7 +72,7 @@ def audit(
             examples would change, which trains twice as many models more.
         folder: where banks of shadow models lie.
         device: to train on, as `train_shadows`.
-        progress: told how far the training is.
+        progress: told how far the training is; None tells a terminal or a notebook.
 
     Raises:
         ValueError: as `shadows_of`, `ask`, `strengths` and `try_remedies`; a target that was
@@ -96,6 +97,7 @@ def audit(
         _check_before_training(shadows, models, fpr, trained_on, epsilon)
         if target is not None:
             check_target(shadows, target, outputs)
+        progress = progress or told_at_the_prompt(shadows.name)
     known = shadows_of(shadows, models, folder=folder, device=device, progress=progress)
     said = None if target is None else _asked(known, target, outputs)
     members = _members(said, trained_on, len(known.ids))

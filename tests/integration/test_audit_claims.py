@@ -206,6 +206,16 @@ def test_a_matrix_that_is_wrong_is_refused_in_one_line(audit, pytester, other, m
     assert one_line(result, message)
 
 
+def test_two_matrices_of_one_name_have_two_pages(audit, pytester):
+    folders = [pytester.mkdir(name) for name in ("ours", "theirs")]
+    for folder in folders:
+        save_shadows(folder)
+    given = [f"--matrix={folder.name}/shadows.npz" for folder in folders]
+    audit(*given, "-k", "this_recipe")
+    pages = sorted(path.name for path in (pytester.path / "reports").glob("audit-*.html"))
+    assert pages == ["audit-shadows-2.html", "audit-shadows.html"]
+
+
 def test_what_is_no_file_of_outputs_is_no_matrix(audit, pytester):
     (pytester.path / "shadows.txt").write_text("confidence")
     result, rows = audit("--matrix", "shadows.txt", "-k", "this_recipe")
