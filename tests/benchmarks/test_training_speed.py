@@ -2,8 +2,8 @@
 
 The loop is what a competent user writes: ordinary modules, tensors indexed in place, no DataLoader,
 at its better thread count of one and all cores. Rounds alternate, so that a busy machine slows
-both. The stacked trainer uses one thread a core, each in a process of its own once these are started;
-the loop in one process a core is shown beside it.
+both. The stacked trainer uses one thread a core, each in a process of its own once these are
+started; the loop in one process a core is shown beside it.
 """
 
 import itertools
