@@ -40,6 +40,7 @@ _STANDARD = sysconfig.get_paths()["stdlib"]
 
 _idle: list["Worker"] = []
 _changing = threading.Lock()
+_pickling = threading.Lock()
 _serving = False
 
 
@@ -161,8 +162,8 @@ def kill_idle_workers() -> None:
 
 
 def _after_fork() -> None:
-    global _changing
-    _changing = threading.Lock()
+    global _changing, _pickling
+    _changing, _pickling = threading.Lock(), threading.Lock()
     while _idle:
         _idle.pop().disown()
 
@@ -179,7 +180,7 @@ def pickled(work: Work) -> bytes:
     """
     if _serving or not _torch_is_as_it_starts():
         raise NoWorkerError
-    with _own_modules_by_value():
+    with _pickling, _own_modules_by_value():  # cloudpickle's registry is the whole process's
         try:
             return bytes(cloudpickle.dumps(work, protocol=pickle.HIGHEST_PROTOCOL))
         except Exception as error:  # whatever a user's class raises when it is pickled

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,8 @@ from torch import nn
 
 from benchsuite.data import Dataset
 from benchsuite.models import mlp
-from benchsuite.shadows import fill, train_shadows, workers
+from benchsuite.shadows import execution, fill, train_shadows, work, workers
+from benchsuite.shadows.design import Balanced
 from benchsuite.subject import Subject
 from benchsuite.training import Privacy, Recipe
 
@@ -257,7 +260,9 @@ def test_where_a_worker_is_killed_threads_go_on(tmp_path):
     bank = train_shadows(replace(SUBJECT, model=model), 192, folder=tmp_path, device="cpu")
     killed.join()
     assert bank.fill.models_trained == 192
-    assert contents(bank) == contents(train_shadows(SUBJECT, 192, folder=tmp_path, device="cpu"))
+    alone = train_shadows(SUBJECT, 192, folder=tmp_path / "alone", device="cpu")
+    assert alone.fill.models_trained == 192  # it is no second look at the same bank
+    assert contents(bank) == contents(alone)
 
 
 @pytest.mark.usefixtures("processes")
@@ -377,3 +382,27 @@ def test_a_module_that_trains_as_it_is_imported_trains_once(tmp_path):
         check=True,
     )
     assert said.stdout == "256\n"
+
+
+def test_two_calls_at_once_pickle_a_users_module_by_value_both(tmp_path, monkeypatch):
+    (tmp_path / "lab.py").write_text(LAB)
+    monkeypatch.syspath_prepend(tmp_path)
+    import lab
+
+    registered, real = [], cloudpickle.dumps
+
+    def slow(work, protocol):
+        time.sleep(0.1)  # so that the calls overlap
+        registered.append("lab" in cloudpickle.list_registry_pickle_by_value())
+        return real(work, protocol)
+
+    monkeypatch.setattr(cloudpickle, "dumps", slow)
+    subject = replace(SUBJECT, model=lab.model)
+    some = work.Work(subject, Balanced(32), execution.execution_for(subject, "cpu"), {}, ())
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(workers.pickled, [some] * 4))
+    finally:
+        del sys.modules["lab"]
+    assert registered == [True] * 4
+    assert "lab" not in cloudpickle.list_registry_pickle_by_value()
