@@ -5,15 +5,16 @@ from typing import Literal
 from torch import Tensor
 
 from benchsuite.training.batches import ModelFactory, TrainingJob, Weights, template
-from benchsuite.training.dense import DenseGradients, is_dense
+from benchsuite.training.dense import DenseSteps, is_dense
 from benchsuite.training.layers import why_not_stacked
 from benchsuite.training.looped import logits_looped, train_looped
 from benchsuite.training.per_example import squared_gradient_norms
-from benchsuite.training.private import ClippedDenseGradients, check_private
+from benchsuite.training.private import check_private
+from benchsuite.training.private_dense import ClippedDenseSteps
 from benchsuite.training.recipe import Augmentation, Privacy, Recipe
 from benchsuite.training.stacked import logits_stacked, train_stacked
 
-SEMANTICS = 2
+SEMANTICS = 3
 """Raised whenever the same job would give other models: banks made before are then not reused."""
 
 Strategy = Literal["dense", "stacked", "looped"]
@@ -47,7 +48,7 @@ def train(job: TrainingJob, strategy: Strategy) -> Weights:
     """
     private = job.recipe.privacy is not None
     if strategy == "dense":
-        return train_stacked(job, ClippedDenseGradients if private else DenseGradients)
+        return train_stacked(job, ClippedDenseSteps if private else DenseSteps)
     if strategy == "looped":
         return train_looped(job)
     if private:

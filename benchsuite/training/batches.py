@@ -203,12 +203,13 @@ class TrainingJob:
 
     def _gather(self, examples: Tensor, into: Tensor) -> Tensor:
         """Inputs [models, batch, ...] of the examples [models, batch], in the memory of `into`."""
-        # Gathered batch-major in memory: convolutions read it in place, Linear strides over it.
-        chosen = examples.T
+        # Images lie batch-major in memory, where convolutions read them in place.
+        flat = self.inputs.ndim == 2
+        chosen = examples if flat else examples.T
         inputs = into.narrow(0, 0, chosen.numel())
         torch.index_select(self.inputs, 0, chosen.reshape(-1), out=inputs)
         gathered: Tensor = inputs.unflatten(0, chosen.shape)
-        return gathered.transpose(0, 1)
+        return gathered if flat else gathered.transpose(0, 1)
 
 
 def augmented(images: Tensor, change: Augmentation, shifts: Tensor, flips: Tensor) -> Tensor:

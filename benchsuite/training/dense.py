@@ -1,16 +1,21 @@
-"""Gradients of a stack of multilayer perceptrons, written out.
+"""Training steps of a stack of multilayer perceptrons, written out.
 
 Autograd records a graph and allocates what it computes anew each step, which on a CPU takes longer
-than the products of so small models. Here all is written into buffers that outlive a step.
+than the products of so small models. Here all is written into memory that outlives a step, in as
+few operations as there can be: to call one for 64 models costs as much as it computes.
 """
 
-import math
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from benchsuite.training.batches import TrainingJob, Weights
+from benchsuite.training.batches import TrainingJob, Weights, optimizer_for, set_learning_rate
+from benchsuite.training.private import GaussianNoise
+
+_NARROW = 32
+"""Outputs below which a layer lies transposed in memory: its products take two thirds the time."""
 
 
 class _Dense(NamedTuple):
@@ -46,102 +51,233 @@ def rectified_gradient(gradient: Tensor, output: Tensor, out: Tensor) -> None:
     torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=out)
 
 
-class DenseGradients:
-    """Leaves the gradient of each model's mean cross-entropy in the `.grad` of `weights`.
+@dataclass(frozen=True)
+class _Linear:
+    """One Linear layer of all models; flipped in memory where it is narrow.
+
+    Attributes:
+        weight: [models, in, out].
+        bias: [models, 1, out]. None where there is none, or where it is the weight of a last input
+            that is always 1.
+        weight_change: what a step takes off the weight, by the learning rate.
+        bias_change: off the bias.
+        rectified: whether a ReLU follows.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    weight_change: Tensor
+    bias_change: Tensor | None
+    rectified: bool
+
+
+class DenseSteps:
+    """Steps of the recipe's optimizer on each model's mean cross-entropy.
 
     Args:
         model: one of the multilayer perceptrons, see `is_dense`.
-        weights: parameters by name, each [models, ...]. Those of Linear, [models, out, in], lie in
-            memory as [models, in, out]; `parameters` are views of them, in the order of memory,
-            for what lies in another an optimizer copies each step.
+        weights: parameters by name, each [models, ...]. They are moved into one piece of memory:
+            the dictionary then holds views of it.
         job: what they are trained for.
+
+    Attributes:
+        job: the same, with inputs as they are read here: its batches are to be stepped on.
     """
 
     def __init__(self, model: nn.Module, weights: Weights, job: TrainingJob) -> None:
         layers = _dense_layers(model)
         assert layers is not None
-        self._job = job
-        self._rectified = [layer.rectified for layer in layers]
-        self._weights = [weights[f"{layer.name}.weight"] for layer in layers]
-        self._biases = [
-            weights[f"{layer.name}.bias"] if layer.has_bias else None for layer in layers
-        ]
-        self._memory = [each.new_empty(0) for each in 2 * self._weights]
-        self.parameters = []
-        for each in [*self._weights, *(bias for bias in self._biases if bias is not None)]:
-            each.grad = torch.zeros_like(each)
-            view = each.mT if each.ndim == 3 else each
-            view.grad = each.grad.mT if each.ndim == 3 else each.grad
-            self.parameters.append(view)
+        self._recipe = job.recipe
+        inputs = job.inputs.flatten(1)
+        # The bias of the first layer as the weight of an input of 1: three operations less a step.
+        first_bias = layers[0].has_bias
+        if first_bias:
+            inputs = nn.functional.pad(inputs, (0, 1), value=1.0)
+        # Shifts and mirrors are of images, so their batches are laid beside the 1 when they come.
+        augmented = job.recipe.augmentation is not None
+        self._beside_ones = inputs.new_empty(0) if augmented and first_bias else None
+        self.job = job if augmented else replace(job, inputs=inputs)
+        # All parameters in one piece, and as much for their changes: then a step is one operation.
+        self._parameters = inputs.new_empty(sum(each.numel() for each in weights.values()))
+        self._changes = torch.zeros_like(self._parameters)
+        self._layers: list[_Linear] = []
+        named_changes: Weights = {}
+        taken = 0
+        for layer in layers:
+            end = taken + sum(each.numel() for each in _of(layer, weights).values())
+            pieces = self._parameters[taken:end], self._changes[taken:end]
+            moved, views, changes = _move(weights, layer, pieces, first_bias and taken == 0)
+            self._layers.append(moved)
+            weights |= views
+            named_changes |= changes
+            taken = end
+        # In the order of named_parameters, in which noise is drawn.
+        self._named_changes = [named_changes[name] for name, _ in model.named_parameters()]
+        self._memory = [inputs.new_empty(0) for _ in 2 * self._layers]
+        self._rooms: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self._optimizer = None
+        if job.recipe.optimizer != "sgd":
+            self._parameters.grad = self._changes
+            self._optimizer = optimizer_for(job.recipe, [self._parameters])
 
     @torch.no_grad()
-    def __call__(self, inputs: Tensor, labels: Tensor, noise: object = None) -> None:
-        """Of inputs [models, batch, ...] and labels [models, batch]; no layer here draws noise."""
-        xs, deltas = self._backward(inputs, labels, examples=labels.shape[1])
-        self._leave_products(xs, deltas)
+    def __call__(
+        self, inputs: Tensor, labels: Tensor, rate: float, noise: object, private: GaussianNoise
+    ) -> None:
+        """Take one step.
 
-    def _backward(
-        self, inputs: Tensor, labels: Tensor, examples: int
-    ) -> tuple[list[Tensor], list[Tensor]]:
+        Args:
+            inputs: [models, batch, ...].
+            labels: [models, batch], `NO_LABEL` where a batch of a private recipe is filled up.
+            rate: of learning.
+            noise: of layers; none here draws any.
+            private: noise of DP-SGD.
+        """
+        xs, deltas = self._backward(inputs, labels)
+        share = self._share(xs, deltas, labels)
+        momentum = self._recipe.momentum if self._optimizer is None else 0.0
+        for layer, x, delta in zip(self._layers, xs, deltas, strict=True):
+            change = layer.weight_change
+            _multiply(x.mT, delta, out=change, add=change, beta=momentum, alpha=share)
+            if layer.bias_change is not None:
+                of_bias = delta.sum(1, keepdim=True)
+                layer.bias_change.mul_(momentum).add_(of_bias, alpha=share)
+        private.add_to(self._named_changes)
+        if self._optimizer is not None:
+            set_learning_rate(self._optimizer, rate)
+            self._optimizer.step()
+            return
+        if self._recipe.weight_decay:
+            self._changes.add_(self._parameters, alpha=self._recipe.weight_decay)
+        self._parameters.sub_(self._changes, alpha=rate)
+
+    def _share(self, xs: list[Tensor], deltas: list[Tensor], labels: Tensor) -> float:
+        """What part of the sum of the examples' gradients is the gradient."""
+        return 1 / labels.shape[1]
+
+    def _backward(self, inputs: Tensor, labels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Each layer's input and the gradient at its product, [models, batch, width].
 
-        The gradient is that of the sum of the losses by `examples`. The next call writes over both.
+        The gradient is that of the sum of the losses. The next call writes over both.
         """
-        buffers = self._buffers(labels.shape[1])
-        outputs, deltas = buffers[: len(self._weights)], buffers[len(self._weights) :]
-        xs = [inputs.flatten(2), *outputs[:-1]]
-        self._forward(xs, outputs)
-        smoothing = self._job.recipe.label_smoothing
-        _cross_entropy_gradient(outputs[-1], labels, smoothing, out=deltas[-1]).div_(examples)
-        for layer in reversed(range(len(deltas))):
-            if self._rectified[layer]:
-                rectified_gradient(deltas[layer], outputs[layer], out=deltas[layer])
-            if layer:
-                torch.bmm(deltas[layer], self._weights[layer], out=deltas[layer - 1])
+        room = self._room(labels.shape[1])
+        xs = [self._with_ones(inputs)]
+        for layer, (output, _) in zip(self._layers, room, strict=True):
+            _multiply(xs[-1], layer.weight, out=output, add=layer.bias)
+            if layer.rectified:
+                output.relu_()
+            xs.append(output)
+        deltas = [delta for _, delta in room]
+        if self._recipe.privacy is not None:  # alone may fill batches up
+            labels = labels.clamp(min=0)
+        _cross_entropy_gradient(xs.pop(), labels, self._recipe.label_smoothing, out=deltas[-1])
+        for i in reversed(range(len(room))):
+            output, delta = room[i]
+            if self._layers[i].rectified:
+                rectified_gradient(delta, output, out=delta)
+            if i:
+                _multiply(delta, self._layers[i].weight.mT, out=deltas[i - 1])
         return xs, deltas
 
-    def _leave_products(self, xs: list[Tensor], deltas: list[Tensor]) -> None:
-        """Leave in `.grad` the sum over the batch of the products of inputs and gradients."""
-        for x, delta, weight, bias in zip(xs, deltas, self._weights, self._biases, strict=True):
-            assert weight.grad is not None
-            torch.bmm(x.mT, delta, out=weight.grad.mT)
-            if bias is not None:
-                torch.sum(delta, 1, out=bias.grad)
+    def _with_ones(self, inputs: Tensor) -> Tensor:
+        """A batch [models, batch, in], with a last input of 1 if the first layer has a bias."""
+        flat = inputs.flatten(2)
+        if self._beside_ones is None:
+            return flat
+        models, batch, width = flat.shape
+        if self._beside_ones.shape[0] < models * batch:
+            self._beside_ones = flat.new_ones(models * batch, width + 1)
+        beside = self._beside_ones[: models * batch].view(models, batch, width + 1)
+        beside[:, :, :width] = flat
+        return beside
 
-    def _forward(self, xs: list[Tensor], outputs: list[Tensor]) -> None:
-        for x, weight, bias, rectified, output in zip(
-            xs, self._weights, self._biases, self._rectified, outputs, strict=True
-        ):
-            if bias is None:
-                torch.bmm(x, weight.mT, out=output)
-            else:
-                torch.baddbmm(bias.unsqueeze(1), x, weight.mT, out=output)
-            if rectified:
-                output.relu_()
-
-    def _buffers(self, batch: int) -> list[Tensor]:
-        """Each layer's output, then each layer's gradient, [models, batch, width], in one memory.
+    def _room(self, batch: int) -> list[tuple[Tensor, Tensor]]:
+        """For each layer's output and the gradient there, [models, batch, width], in one memory.
 
         For batches of any size: an epoch's last may be smaller, and a private recipe's all differ.
         """
-        buffers = []
-        for i, weight in enumerate(2 * self._weights):
-            shape = len(weight), batch, weight.shape[1]
-            if self._memory[i].numel() < math.prod(shape):
-                self._memory[i] = weight.new_empty(math.prod(shape))
-            buffers.append(self._memory[i][: math.prod(shape)].view(shape))
-        return buffers
+        if batch not in self._rooms:
+            widths = [layer.weight.shape[2] for layer in self._layers for _ in range(2)]
+            models = len(self._layers[0].weight)
+            for i, width in enumerate(widths):
+                if self._memory[i].numel() < models * batch * width:
+                    self._memory[i] = self._parameters.new_empty(models * batch * width)
+                    self._rooms.clear()
+            views = [
+                _lying(memory[: models * batch * width], models, batch, width)
+                for memory, width in zip(self._memory, widths, strict=True)
+            ]
+            self._rooms[batch] = list(zip(views[::2], views[1::2], strict=True))
+        return self._rooms[batch]
 
 
-def _cross_entropy_gradient(
-    logits: Tensor, labels: Tensor, smoothing: float, out: Tensor
-) -> Tensor:
+def _of(layer: _Dense, weights: Weights) -> Weights:
+    """A layer's parameters."""
+    names = [f"{layer.name}.weight", *([f"{layer.name}.bias"] if layer.has_bias else [])]
+    return {name: weights[name] for name in names}
+
+
+def _move(
+    weights: Weights, layer: _Dense, pieces: tuple[Tensor, Tensor], one_more: bool
+) -> tuple[_Linear, Weights, Weights]:
+    """A layer in its pieces of the memory of parameters and of changes.
+
+    Returns:
+        The layer; its parameters by name as views of the first piece; their changes likewise.
+    """
+    given = _of(layer, weights)
+    models, outputs, inputs = given[f"{layer.name}.weight"].shape
+    size = models * (inputs + one_more) * outputs
+    of_layer: list[tuple[Tensor, Tensor | None]] = []
+    named: list[Weights] = []
+    for piece in pieces:
+        weight = _lying(piece[:size], models, inputs + one_more, outputs)
+        bias = piece[size:].view(models, 1, outputs) if len(piece) > size else None
+        of_layer.append((weight, bias))
+        row = weight[:, -1:] if one_more else bias
+        views = [weight[:, :inputs].mT, *([] if row is None else [row.squeeze(1)])]
+        named.append(dict(zip(given, views, strict=True)))
+    for name, view in named[0].items():
+        view.copy_(given[name])
+    (weight, bias), (weight_change, bias_change) = of_layer
+    moved = _Linear(weight, bias, weight_change, bias_change, layer.rectified)
+    return moved, named[0], named[1]
+
+
+def _lying(memory: Tensor, models: int, rows: int, outputs: int) -> Tensor:
+    """Memory as [models, rows, outputs], where the rows lie innermost if the outputs are few."""
+    if outputs < _NARROW:
+        return memory.view(models, outputs, rows).mT
+    return memory.view(models, rows, outputs)
+
+
+def _multiply(
+    first: Tensor,
+    second: Tensor,
+    out: Tensor,
+    add: Tensor | None = None,
+    beta: float = 1.0,
+    alpha: float = 1.0,
+) -> None:
+    """Write beta * add + alpha * first @ second into `out`, as it lies in memory."""
+    if not out.is_contiguous():
+        first, second, out = second.mT, first.mT, out.mT
+        add = None if add is None else add.mT
+    if add is None:
+        torch.bmm(first, second, out=out)
+    else:
+        torch.baddbmm(add, first, second, beta=beta, alpha=alpha, out=out)
+
+
+def _cross_entropy_gradient(logits: Tensor, labels: Tensor, smoothing: float, out: Tensor) -> None:
     """Of each example's cross-entropy at its logits [models, batch, classes]: softmax - target."""
-    # Of ten classes torch.softmax takes five times as long.
+    classes, of_classes = logits.shape[2], 2
+    if not out.is_contiguous():
+        logits, out, of_classes = logits.mT, out.mT, 1
     # Less than e^-60 reaches no float32 weight, and numbers that underflow take ten times as long.
-    torch.sub(logits, logits.amax(2, keepdim=True), out=out).clamp_(min=-60).exp_()
-    out.div_(out.sum(2, keepdim=True))
+    torch.softmax(logits, of_classes, out=out).clamp_(min=1e-26)
     if smoothing:
-        out.sub_(smoothing / logits.shape[2])
-    of_label = out.new_full((1, 1, 1), smoothing - 1).expand(*labels.shape, 1)
-    return out.scatter_add_(2, labels.unsqueeze(2), of_label)
+        out.sub_(smoothing / classes)
+    labels = labels.unsqueeze(of_classes)
+    of_label = out.new_full((1, 1, 1), smoothing - 1).expand_as(labels)
+    out.scatter_add_(of_classes, labels, of_label)

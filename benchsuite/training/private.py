@@ -13,7 +13,6 @@ from torch.nn.functional import cross_entropy
 
 from benchsuite.training import randomness
 from benchsuite.training.batches import NO_LABEL, TrainingJob, Weights
-from benchsuite.training.dense import DenseGradients
 from benchsuite.training.randomness import Purpose
 
 _EXAMPLES = 32
@@ -64,35 +63,11 @@ class GaussianNoise:
             gradient.add_(noise.view(gradient.shape), alpha=self._deviation)
 
 
-def _share(squared_norms: Tensor, labels: Tensor, job: TrainingJob) -> Tensor:
+def clipped_share(squared_norms: Tensor, labels: Tensor, job: TrainingJob) -> Tensor:
     """By what to multiply each example's gradient in the sum: min(1, clip / norm) / batch size."""
     assert job.recipe.privacy is not None
     kept = (job.recipe.privacy.clip / squared_norms.sqrt()).clamp(max=1) * (labels != NO_LABEL)
     return kept / job.expected_batch
-
-
-class ClippedDenseGradients(DenseGradients):
-    """Leaves in `.grad` the sum of clipped gradients by the batch size; they are not written out.
-
-    That of one example in a Linear layer is the outer product of its input x and of the gradient d
-    at its output, so its squared norm is |x|^2 |d|^2, and |d|^2 that of the bias. It is clipped by
-    shortening d. Source: I. Goodfellow, Efficient Per-Example Gradient Computations (2015).
-    """
-
-    @torch.no_grad()
-    def __call__(self, inputs: Tensor, labels: Tensor, noise: object = None) -> None:
-        """Of inputs [models, batch, ...] and labels [models, batch], `NO_LABEL` where padded."""
-        xs, deltas = self._backward(inputs, labels.clamp(min=0), examples=1)
-        squared_norms = torch.zeros(labels.shape, dtype=inputs.dtype, device=inputs.device)
-        for x, delta, bias in zip(xs, deltas, self._biases, strict=True):
-            of_input = torch.linalg.vector_norm(x, dim=2).square_()
-            if bias is not None:
-                of_input += 1
-            squared_norms += of_input.mul_(torch.linalg.vector_norm(delta, dim=2).square_())
-        share = _share(squared_norms, labels, self._job).unsqueeze(2)
-        for delta in deltas:
-            delta.mul_(share)
-        self._leave_products(xs, deltas)
 
 
 def leave_clipped_gradients(
@@ -111,7 +86,7 @@ def leave_clipped_gradients(
     for x, y in zip(inputs.split(_EXAMPLES), labels.split(_EXAMPLES), strict=True):
         gradients = gradients_of(parameters, x, y.clamp(min=0))
         squared_norms = torch.stack([g.square().flatten(1).sum(1) for g in gradients.values()])
-        share = _share(squared_norms.sum(0), y, job)
+        share = clipped_share(squared_norms.sum(0), y, job)
         for name, gradient in gradients.items():
             sums[name] += torch.tensordot(share, gradient, dims=1)
     for name, parameter in model.named_parameters():

@@ -31,57 +31,62 @@ def losses(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     return (logits.logsumexp(2) - of_target).mean(1)
 
 
-class Gradients(Protocol):
-    """Called with a batch, it leaves the gradient of each model's own loss in the weights' `.grad`.
+class Steps(Protocol):
+    """Takes the recipe's training steps with all models at once.
 
     Attributes:
-        parameters: of all models, for an optimizer.
+        job: whose batches are to be stepped on.
     """
 
-    parameters: list[Tensor]
+    job: TrainingJob
 
-    def __call__(self, inputs: Tensor, labels: Tensor, noise: Noise) -> None:
-        """Of inputs [models, batch, ...] and labels [models, batch]."""
+    def __call__(
+        self, inputs: Tensor, labels: Tensor, rate: float, noise: Noise, private: GaussianNoise
+    ) -> None:
+        """One step on inputs [models, batch, ...] and labels [models, batch]."""
 
 
-class GraphGradients:
-    """Gradients of any stack, from the graph that autograd records."""
+class GraphSteps:
+    """Steps of any stack, with gradients from the graph that autograd records."""
 
     def __init__(self, template: nn.Module, weights: Weights, job: TrainingJob) -> None:
-        self._smoothing = job.recipe.label_smoothing
+        self.job = job
         self._stack = Stack(template, weights)
-        self.parameters = [weights[name] for name, _ in template.named_parameters()]
-        for parameter in self.parameters:
+        self._parameters = [weights[name] for name, _ in template.named_parameters()]
+        for parameter in self._parameters:
             parameter.requires_grad_()
+        self._optimizer = optimizer_for(job.recipe, self._parameters)
 
-    def __call__(self, inputs: Tensor, labels: Tensor, noise: Noise) -> None:
-        """Of inputs [models, batch, ...] and labels [models, batch]."""
-        for parameter in self.parameters:
+    def __call__(
+        self, inputs: Tensor, labels: Tensor, rate: float, noise: Noise, private: GaussianNoise
+    ) -> None:
+        """One step on inputs [models, batch, ...] and labels [models, batch]."""
+        for parameter in self._parameters:
             parameter.grad = None
-        losses(self._stack(inputs, noise), labels, self._smoothing).sum().backward()
+        smoothing = self.job.recipe.label_smoothing
+        losses(self._stack(inputs, noise), labels, smoothing).sum().backward()
+        private.add_to(p.grad for p in self._parameters if p.grad is not None)
+        set_learning_rate(self._optimizer, rate)
+        self._optimizer.step()
 
 
 def train_stacked(
     job: TrainingJob,
-    gradients_of: Callable[[nn.Module, Weights, TrainingJob], Gradients] = GraphGradients,
+    steps_of: Callable[[nn.Module, Weights, TrainingJob], Steps] = GraphSteps,
 ) -> Weights:
     """Train the job's models in one stack and return their weights, [models, ...] by name."""
     untrained = [job.untrained(model) for model in job.models]
     weights = _stack_states(untrained)
-    stacked = [weights[name] for name, _ in untrained[0].named_parameters()]
-    gradients = gradients_of(untrained[0], weights, job)
-    optimizer = optimizer_for(job.recipe, gradients.parameters)
+    take_step = steps_of(untrained[0], weights, job)
     stopping = None
     if job.recipe.early_stopping is not None:
         stopping = _EarlyStopping(job, Stack(untrained[0], weights))
     step = 0
     for epoch in range(job.recipe.epochs):
         noise, private_noise = Noise(job, epoch), GaussianNoise(job, epoch)
-        for inputs, labels in job.epoch(epoch):
-            set_learning_rate(optimizer, job.recipe.learning_rate_at(step, job.steps))
-            gradients(inputs, labels, noise)
-            private_noise.add_to(p.grad for p in stacked if p.grad is not None)
-            optimizer.step()
+        for inputs, labels in take_step.job.epoch(epoch):
+            rate = job.recipe.learning_rate_at(step, job.steps)
+            take_step(inputs, labels, rate, noise, private_noise)
             step += 1
         if job.after_epoch is not None:
             _observe(job, epoch, weights, None if stopping is None else stopping.running)

@@ -17,11 +17,8 @@ from benchsuite.shadows.execution import execution_for
 from benchsuite.subject import Subject
 from benchsuite.training import Augmentation, TrainingJob, check_private, train
 from benchsuite.training.batches import NO_LABEL, OUT
-from benchsuite.training.private import (
-    ClippedDenseGradients,
-    GaussianNoise,
-    leave_clipped_gradients,
-)
+from benchsuite.training.private import GaussianNoise, leave_clipped_gradients
+from benchsuite.training.private_dense import ClippedDenseSteps
 from benchsuite.training.randomness import Purpose, epoch_samples, generator, torch_seed
 
 POOL, TEST = sources.digits()
@@ -200,11 +197,14 @@ def test_without_noise_and_clipping_whole_batches_are_those_of_plain_training(st
 def clipped(some, strategy, inputs, labels):
     """Gradients [models, parameters] that one step leaves; models share the batch."""
     if strategy == "dense":
-        weights = {n: t.mT.contiguous().mT if t.ndim == 3 else t for n, t in initial(some).items()}
-        gradients = ClippedDenseGradients(some.untrained(0), weights, some)
-        models = len(some.models)
-        gradients(inputs.expand(models, *inputs.shape), labels.expand(models, -1))
-        return torch.cat([p.grad.reshape(models, -1) for p in weights.values()], dim=1)
+        weights, models = initial(some), len(some.models)
+        steps = ClippedDenseSteps(some.untrained(0), weights, some)
+        inputs = nn.functional.pad(inputs.flatten(1), (0, 1), value=1.0)  # as its job has them
+        before = torch.cat([each.reshape(models, -1) for each in weights.values()], dim=1)
+        each_its = inputs.expand(models, *inputs.shape), labels.expand(models, -1)
+        no_noise = replace(some.recipe, privacy=replace(some.recipe.privacy, noise=0))
+        steps(*each_its, 1.0, None, GaussianNoise(replace(some, recipe=no_noise), 0))
+        return before - torch.cat([each.reshape(models, -1) for each in weights.values()], dim=1)
     rows = []
     for model_id in some.models:
         model = some.untrained(model_id)
