@@ -4,7 +4,7 @@ So a model is the same whichever stack, worker or order trains it. Philox (Salmo
 the key and a counter into a stream; no generator is shared and none keeps state between calls.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -32,6 +32,22 @@ def generator(seed: int, model: int, purpose: Purpose, epoch: int = 0) -> np.ran
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
+def _generators(
+    seed: int, models: Sequence[int], purpose: Purpose, epoch: int
+) -> Iterator[np.random.Generator]:
+    """The same of many models, one after another: each is spent once the next one comes.
+
+    A new one takes as long as it takes to draw an order; setting its state, a tenth.
+    """
+    bits = np.random.Philox(key=0)
+    state, draw = bits.state, np.random.Generator(bits)
+    state["state"]["counter"] = np.array([0, 0, epoch, purpose], dtype=np.uint64)
+    for model in models:
+        state["state"]["key"] = np.array([seed, model], dtype=np.uint64)
+        bits.state = state
+        yield draw
+
+
 def torch_seed(seed: int, model: int, purpose: Purpose, epoch: int = 0) -> int:
     """A seed for torch's own generator, for what only torch draws, as a module's weights."""
     return int(generator(seed, model, purpose, epoch).integers(2**63))
@@ -39,9 +55,8 @@ def torch_seed(seed: int, model: int, purpose: Purpose, epoch: int = 0) -> int:
 
 def epoch_orders(seed: int, models: Sequence[int], epoch: int, examples: int) -> NDArray[np.int64]:
     """The order in which each model sees its training subset in one epoch, [models, examples]."""
-    return np.stack(
-        [generator(seed, m, Purpose.ORDER, epoch).permutation(examples) for m in models]
-    )
+    draws = _generators(seed, models, Purpose.ORDER, epoch)
+    return np.stack([draw.permutation(examples) for draw in draws])
 
 
 def epoch_augmentations(
@@ -49,8 +64,7 @@ def epoch_augmentations(
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Shifts [models, examples, 2] in pixels (rows, columns) and mirrorings [models, examples]."""
     shifts, flips = [], []
-    for model in models:
-        draw = generator(seed, model, Purpose.AUGMENTATION, epoch)
+    for draw in _generators(seed, models, Purpose.AUGMENTATION, epoch):
         shifts.append(draw.integers(-shift, shift, size=(examples, 2), endpoint=True))
         flips.append(draw.random(examples) < 0.5)
     return np.stack(shifts), np.stack(flips)
