@@ -1,30 +1,32 @@
 """Training many models that differ in their training subset: stacked where it can, looped else."""
 
-from typing import Literal
+from functools import partial
 
 from torch import Tensor
 
 from benchsuite.training.batches import ModelFactory, TrainingJob, Weights, template
 from benchsuite.training.dense import DenseSteps, is_dense
+from benchsuite.training.engine import Engine, Launch, Layout, Precision, Strategy
+from benchsuite.training.graphs import GraphedSteps
 from benchsuite.training.layers import why_not_stacked
 from benchsuite.training.looped import logits_looped, train_looped
 from benchsuite.training.per_example import squared_gradient_norms
 from benchsuite.training.private import check_private
 from benchsuite.training.private_dense import ClippedDenseSteps
 from benchsuite.training.recipe import Augmentation, Privacy, Recipe
-from benchsuite.training.stacked import logits_stacked, train_stacked
+from benchsuite.training.stacked import GraphSteps, StepsOf, logits_stacked, train_stacked
 
 SEMANTICS = 3
 """Raised whenever the same job would give other models: banks made before are then not reused."""
 
-Strategy = Literal["dense", "stacked", "looped"]
-"""How models are trained: in a stack with gradients written out, which is for multilayer
-perceptrons; in a stack with autograd's; or one after another."""
-
 __all__ = [
     "SEMANTICS",
     "Augmentation",
+    "Engine",
+    "Launch",
+    "Layout",
     "ModelFactory",
+    "Precision",
     "Privacy",
     "Recipe",
     "Strategy",
@@ -40,26 +42,52 @@ __all__ = [
 ]
 
 
-def train(job: TrainingJob, strategy: Strategy) -> Weights:
-    """Train every model of the job; all strategies give the same models up to rounding.
+def train(job: TrainingJob, how: Strategy | Engine) -> Weights:
+    """Train every model of the job; all ways give the same models up to rounding.
 
     Raises:
-        ValueError: a private recipe with the strategy "stacked", or a model that mixes examples.
+        ValueError: a private recipe with the strategy "stacked" or at "bf16", gradients written
+            out at "bf16", or a model that mixes examples.
     """
+    engine = _engine(how)
     private = job.recipe.privacy is not None
-    if strategy == "dense":
-        return train_stacked(job, ClippedDenseSteps if private else DenseSteps)
-    if strategy == "looped":
-        return train_looped(job)
-    if private:
+    if private and engine.strategy == "stacked":
         raise ValueError(
-            f"strategy={strategy!r} cannot train with recipe.privacy, which clips the gradient of "
-            "each example: use 'dense' for a multilayer perceptron and 'looped' for another model"
+            "strategy='stacked' cannot train with recipe.privacy, which clips the gradient of each "
+            "example: use 'dense' for a multilayer perceptron and 'looped' for another model"
         )
-    return train_stacked(job)
+    if engine.precision == "bf16" and (private or engine.strategy == "dense"):
+        raise ValueError(
+            "precision='bf16' goes through autograd, which neither strategy='dense' nor "
+            "recipe.privacy does: use 'float32', or strategy='stacked' without privacy"
+        )
+    if engine.strategy == "looped":
+        return train_looped(job, engine)
+    if engine.strategy == "stacked":
+        of_graph = partial(GraphSteps, engine=engine)
+        return train_stacked(job, engine.layout, _launched(of_graph, engine))
+    steps_of = ClippedDenseSteps if private else DenseSteps
+    return train_stacked(job, engine.layout, _launched(steps_of, engine))
 
 
-def logits(factory: ModelFactory, weights: Weights, inputs: Tensor, strategy: Strategy) -> Tensor:
-    """Logits [models, examples, classes] of trained models in evaluation mode."""
-    of = logits_looped if strategy == "looped" else logits_stacked
-    return of(factory, weights, inputs)
+def _launched(steps_of: StepsOf, engine: Engine) -> StepsOf:
+    if engine.launch != "graph":
+        return steps_of
+    return lambda *args: GraphedSteps(steps_of(*args))
+
+
+def _engine(how: Strategy | Engine) -> Engine:
+    """Of a strategy's name the one that needs no measuring."""
+    if isinstance(how, Engine):
+        return how
+    return Engine(how, "channels_last" if how == "stacked" else "contiguous")
+
+
+def logits(
+    factory: ModelFactory, weights: Weights, inputs: Tensor, how: Strategy | Engine
+) -> Tensor:
+    """Logits [models, examples, classes] of trained models in evaluation mode, in float32."""
+    engine = _engine(how)
+    if engine.strategy == "looped":
+        return logits_looped(factory, weights, inputs, engine)
+    return logits_stacked(factory, weights, inputs, engine.layout)

@@ -240,21 +240,30 @@ def augmented(images: Tensor, change: Augmentation, shifts: Tensor, flips: Tenso
 
 
 def optimizer_for(recipe: Recipe, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
-    """The recipe's optimizer over `parameters`, in torch's fused form."""
+    """The recipe's optimizer over `parameters`, in torch's fused form.
+
+    On CUDA the rate is a tensor there, so that a recorded step can be replayed at another.
+    """
+    device, rate = parameters[0].device, recipe.learning_rate
+    on_cuda = device.type == "cuda"
+    lr = torch.tensor(rate, dtype=torch.float32, device=device) if on_cuda else rate
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,
-            lr=recipe.learning_rate,
+            lr=lr,
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
             fused=True,
         )
     return torch.optim.Adam(
-        parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        parameters, lr=lr, weight_decay=recipe.weight_decay, fused=True, capturable=on_cuda
     )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the learning rate of every parameter group."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

@@ -115,21 +115,31 @@ class DenseSteps:
         self._named_changes = [named_changes[name] for name, _ in model.named_parameters()]
         self._memory = [inputs.new_empty(0) for _ in 2 * self._layers]
         self._rooms: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self._rate = job.recipe.learning_rate
+        # On the device, where a recorded step reads it.
+        self._less_rate = inputs.new_empty(()) if inputs.is_cuda else None
         self._optimizer = None
         if job.recipe.optimizer != "sgd":
             self._parameters.grad = self._changes
             self._optimizer = optimizer_for(job.recipe, [self._parameters])
 
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the next step."""
+        if self._optimizer is not None:
+            set_learning_rate(self._optimizer, rate)
+        self._rate = rate
+        if self._less_rate is not None:
+            self._less_rate.fill_(-rate)
+
     @torch.no_grad()
     def __call__(
-        self, inputs: Tensor, labels: Tensor, rate: float, noise: object, private: GaussianNoise
+        self, inputs: Tensor, labels: Tensor, noise: object, private: GaussianNoise
     ) -> None:
         """Take one step.
 
         Args:
             inputs: [models, batch, ...].
             labels: [models, batch], `NO_LABEL` where a batch of a private recipe is filled up.
-            rate: of learning.
             noise: of layers; none here draws any.
             private: noise of DP-SGD.
         """
@@ -144,12 +154,14 @@ class DenseSteps:
                 layer.bias_change.mul_(momentum).add_(of_bias, alpha=share)
         private.add_to(self._named_changes)
         if self._optimizer is not None:
-            set_learning_rate(self._optimizer, rate)
             self._optimizer.step()
             return
         if self._recipe.weight_decay:
             self._changes.add_(self._parameters, alpha=self._recipe.weight_decay)
-        self._parameters.sub_(self._changes, alpha=rate)
+        if self._less_rate is None:
+            self._parameters.sub_(self._changes, alpha=self._rate)
+        else:
+            self._parameters.addcmul_(self._changes, self._less_rate)
 
     def _share(self, xs: list[Tensor], deltas: list[Tensor], labels: Tensor) -> float:
         """What part of the sum of the examples' gradients is the gradient."""

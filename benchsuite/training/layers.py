@@ -16,6 +16,7 @@ from torch.nn import functional
 from benchsuite.training import randomness
 from benchsuite.training.batches import TrainingJob, Weights
 from benchsuite.training.dense import rectified_gradient
+from benchsuite.training.engine import Layout
 from benchsuite.training.randomness import Purpose
 
 
@@ -76,8 +77,8 @@ def _rectify() -> Activation:
     return forward
 
 
-def _linear(layer: nn.Linear, activation: Activation) -> Layer:
-    def forward(x: Tensor, parameters: list[Tensor], _: Noise | None = None) -> Tensor:
+def _linear(layer: nn.Linear, activation: Activation, _: Layout) -> Layer:
+    def forward(x: Tensor, parameters: list[Tensor], noise: Noise | None = None) -> Tensor:
         if x.ndim > 3:  # of an input with more axes, Linear changes the last alone
             rows: Tensor = forward(x.flatten(1, -2), parameters).unflatten(1, x.shape[1:-1])
             return rows
@@ -100,11 +101,13 @@ def _split(x: Tensor, models: int) -> Tensor:
     return split.transpose(0, 1)
 
 
-def _conv2d(layer: nn.Conv2d, activation: Activation) -> Layer:
+def _conv2d(layer: nn.Conv2d, activation: Activation, layout: Layout) -> Layer:
+    lying = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+
     def forward(x: Tensor, parameters: list[Tensor], _: Noise | None) -> Tensor:
         models = len(x)
         merged: Tensor = functional.conv2d(
-            _merge(x).contiguous(memory_format=torch.channels_last),
+            _merge(x).contiguous(memory_format=lying),
             parameters[0].flatten(0, 1),
             None if layer.bias is None else parameters[1].flatten(),
             layer.stride,
@@ -241,9 +244,10 @@ class Stack:
     Args:
         template: one of the models; only its layers' settings are used.
         weights: parameters and buffers by name, each [models, ...].
+        layout: of images, for convolutions.
     """
 
-    def __init__(self, template: nn.Module, weights: Weights) -> None:
+    def __init__(self, template: nn.Module, weights: Weights, layout: Layout) -> None:
         self.weights = weights
         self._layers: list[tuple[Layer, list[Tensor]]] = []
         left = _layers(template)
@@ -254,9 +258,9 @@ class Stack:
                 form = _OTHERS[type(layer)](layer)
             elif left and type(left[0][1]) is nn.ReLU:
                 left.pop(0)
-                form = _PRODUCTS[type(layer)](layer, _rectify())
+                form = _PRODUCTS[type(layer)](layer, _rectify(), layout)
             else:
-                form = _PRODUCTS[type(layer)](layer, lambda x: x)
+                form = _PRODUCTS[type(layer)](layer, lambda x: x, layout)
             self._layers.append((form, state))
 
     def __call__(self, inputs: Tensor, noise: Noise | None = None) -> Tensor:

@@ -4,6 +4,7 @@ Trains any architecture. The stacked trainer must give the same models.
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -19,19 +20,24 @@ from benchsuite.training.batches import (
     set_learning_rate,
     template,
 )
+from benchsuite.training.engine import Engine
 from benchsuite.training.private import GaussianNoise, check_private, leave_clipped_gradients
 from benchsuite.training.randomness import Purpose
 
+PLAIN = Engine("looped")
+"""As a competent user trains, operation by operation in float32."""
 
-def train_looped(job: TrainingJob) -> Weights:
+
+def train_looped(job: TrainingJob, engine: Engine = PLAIN) -> Weights:
     """Train the job's models one by one and return their weights, [models, ...] by name."""
-    states = [_train_one(job.part(i, i + 1)).state_dict() for i in range(len(job.models))]
+    states = [_train_one(job.part(i, i + 1), engine).state_dict() for i in range(len(job.models))]
     return {name: torch.stack([state[name] for state in states]) for name in states[0]}
 
 
-def _train_one(job: TrainingJob) -> nn.Module:
+def _train_one(job: TrainingJob, engine: Engine) -> nn.Module:
     (model_id,) = job.models
-    model = job.untrained(model_id).train()
+    model = engine.laid_out(job.untrained(model_id).train())
+    forward = torch.compile(model) if engine.launch == "compiled" else model
     if job.recipe.privacy is not None:
         check_private(model)
     optimizer = optimizer_for(job.recipe, list(model.parameters()))
@@ -44,8 +50,8 @@ def _train_one(job: TrainingJob) -> nn.Module:
             for inputs, labels in job.epoch(epoch):
                 set_learning_rate(optimizer, job.recipe.learning_rate_at(step, job.steps))
                 # In one layout: in what order dropout draws follows that of the memory.
-                batch = inputs[0].clone(memory_format=torch.contiguous_format)
-                _leave_gradients(model, batch, labels[0], job)
+                batch = inputs[0].clone(memory_format=_fitting(engine, inputs[0]))
+                _leave_gradients(model, forward, batch, labels[0], job, engine)
                 private_noise.add_to(p.grad[None] for p in model.parameters() if p.grad is not None)
                 optimizer.step()
                 step += 1
@@ -62,13 +68,28 @@ def _train_one(job: TrainingJob) -> nn.Module:
     return best
 
 
-def _leave_gradients(model: nn.Module, inputs: Tensor, labels: Tensor, job: TrainingJob) -> None:
+def _fitting(engine: Engine, inputs: Tensor) -> torch.memory_format:
+    """The engine's layout, if these are images."""
+    return engine.memory_format if inputs.ndim == 4 else torch.contiguous_format
+
+
+def _leave_gradients(
+    model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    labels: Tensor,
+    job: TrainingJob,
+    engine: Engine,
+) -> None:
     """Leave the gradient of the mean loss in `.grad`; of a private recipe that of clipped ones."""
     if job.recipe.privacy is not None:
         leave_clipped_gradients(model, inputs, labels, job)
         return
     model.zero_grad()
-    cross_entropy(model(inputs), labels, label_smoothing=job.recipe.label_smoothing).backward()
+    with engine.autocast(inputs.device):
+        said = forward(inputs)
+    smoothing = job.recipe.label_smoothing
+    cross_entropy(said.to(inputs.dtype), labels, label_smoothing=smoothing).backward()
 
 
 @torch.no_grad()
@@ -80,9 +101,12 @@ def _loss(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
 
 
 @torch.no_grad()
-def logits_looped(factory: ModelFactory, weights: Weights, inputs: Tensor) -> Tensor:
+def logits_looped(
+    factory: ModelFactory, weights: Weights, inputs: Tensor, engine: Engine = PLAIN
+) -> Tensor:
     """Logits [models, examples, classes] of every model in evaluation mode."""
-    model = template(factory).to(inputs.device, inputs.dtype).eval()
+    model = engine.laid_out(template(factory).to(inputs.device, inputs.dtype).eval())
+    inputs = inputs.contiguous(memory_format=_fitting(engine, inputs))
     count = len(next(iter(weights.values())))
     every = []
     for i in range(count):

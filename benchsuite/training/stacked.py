@@ -18,6 +18,7 @@ from benchsuite.training.batches import (
     set_learning_rate,
     template,
 )
+from benchsuite.training.engine import Engine, Layout
 from benchsuite.training.layers import Noise, Stack
 from benchsuite.training.private import GaussianNoise
 
@@ -40,39 +41,55 @@ class Steps(Protocol):
 
     job: TrainingJob
 
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the next step."""
+
     def __call__(
-        self, inputs: Tensor, labels: Tensor, rate: float, noise: Noise, private: GaussianNoise
+        self, inputs: Tensor, labels: Tensor, noise: Noise, private: GaussianNoise
     ) -> None:
         """One step on inputs [models, batch, ...] and labels [models, batch]."""
+
+
+StepsOf = Callable[[nn.Module, Weights, TrainingJob], Steps]
+"""Makes the steps of a stack from one of its models, all their weights and the job."""
 
 
 class GraphSteps:
     """Steps of any stack, with gradients from the graph that autograd records."""
 
-    def __init__(self, template: nn.Module, weights: Weights, job: TrainingJob) -> None:
+    def __init__(
+        self, template: nn.Module, weights: Weights, job: TrainingJob, engine: Engine
+    ) -> None:
         self.job = job
-        self._stack = Stack(template, weights)
+        self._engine = engine
+        self._stack = Stack(template, weights, engine.layout)
         self._parameters = [weights[name] for name, _ in template.named_parameters()]
         for parameter in self._parameters:
             parameter.requires_grad_()
         self._optimizer = optimizer_for(job.recipe, self._parameters)
 
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the next step."""
+        set_learning_rate(self._optimizer, rate)
+
     def __call__(
-        self, inputs: Tensor, labels: Tensor, rate: float, noise: Noise, private: GaussianNoise
+        self, inputs: Tensor, labels: Tensor, noise: Noise, private: GaussianNoise
     ) -> None:
         """One step on inputs [models, batch, ...] and labels [models, batch]."""
         for parameter in self._parameters:
             parameter.grad = None
         smoothing = self.job.recipe.label_smoothing
-        losses(self._stack(inputs, noise), labels, smoothing).sum().backward()
+        with self._engine.autocast(inputs.device):
+            said = self._stack(inputs, noise)
+        losses(said.to(inputs.dtype), labels, smoothing).sum().backward()
         private.add_to(p.grad for p in self._parameters if p.grad is not None)
-        set_learning_rate(self._optimizer, rate)
         self._optimizer.step()
 
 
 def train_stacked(
     job: TrainingJob,
-    steps_of: Callable[[nn.Module, Weights, TrainingJob], Steps] = GraphSteps,
+    layout: Layout,
+    steps_of: StepsOf,
 ) -> Weights:
     """Train the job's models in one stack and return their weights, [models, ...] by name."""
     untrained = [job.untrained(model) for model in job.models]
@@ -80,13 +97,13 @@ def train_stacked(
     take_step = steps_of(untrained[0], weights, job)
     stopping = None
     if job.recipe.early_stopping is not None:
-        stopping = _EarlyStopping(job, Stack(untrained[0], weights))
+        stopping = _EarlyStopping(job, Stack(untrained[0], weights, layout))
     step = 0
     for epoch in range(job.recipe.epochs):
         noise, private_noise = Noise(job, epoch), GaussianNoise(job, epoch)
         for inputs, labels in take_step.job.epoch(epoch):
-            rate = job.recipe.learning_rate_at(step, job.steps)
-            take_step(inputs, labels, rate, noise, private_noise)
+            take_step.set_rate(job.recipe.learning_rate_at(step, job.steps))
+            take_step(inputs, labels, noise, private_noise)
             step += 1
         if job.after_epoch is not None:
             _observe(job, epoch, weights, None if stopping is None else stopping.running)
@@ -160,9 +177,11 @@ class _EarlyStopping:
 
 
 @torch.no_grad()
-def logits_stacked(factory: ModelFactory, weights: Weights, inputs: Tensor) -> Tensor:
+def logits_stacked(
+    factory: ModelFactory, weights: Weights, inputs: Tensor, layout: Layout
+) -> Tensor:
     """Logits [models, examples, classes] of every model on the same inputs [examples, ...]."""
-    stack = Stack(template(factory), weights)
+    stack = Stack(template(factory), weights, layout)
     models = len(next(iter(weights.values())))
     parts = [stack(part.expand(models, *part.shape)) for part in inputs.split(128)]
     return torch.cat(parts, dim=1)

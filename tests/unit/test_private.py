@@ -203,7 +203,8 @@ def clipped(some, strategy, inputs, labels):
         before = torch.cat([each.reshape(models, -1) for each in weights.values()], dim=1)
         each_its = inputs.expand(models, *inputs.shape), labels.expand(models, -1)
         no_noise = replace(some.recipe, privacy=replace(some.recipe.privacy, noise=0))
-        steps(*each_its, 1.0, None, GaussianNoise(replace(some, recipe=no_noise), 0))
+        steps.set_rate(1.0)
+        steps(*each_its, None, GaussianNoise(replace(some, recipe=no_noise), 0))
         return before - torch.cat([each.reshape(models, -1) for each in weights.values()], dim=1)
     rows = []
     for model_id in some.models:
