@@ -36,16 +36,17 @@ class TrainingProgress:
         if left < self._every:
             return
         self._last = now
-        self._print(f"{done:,} of {total:,} shadow models, {rate:.1f} models/s, {left:.0f} s left")
+        self.say(f"{done:,} of {total:,} shadow models, {rate:.1f} models/s, {left:.0f} s left")
 
     def finish(self, fill: Fill) -> None:
         """Print what was trained and what was there."""
-        self._print(
+        self.say(
             f"{fill.models_trained:,} shadow models trained in {fill.seconds:.0f} s, "
             f"{fill.models_reused:,} found in the bank"
         )
 
-    def _print(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a line after the subject's name."""
         if self._terminal is None:
             return
         with self._capture.global_and_fixture_disabled():  # pytest captures what fixtures print

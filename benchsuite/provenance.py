@@ -11,6 +11,7 @@ import torch
 
 from benchsuite import __version__
 from benchsuite.code_digest import code_digest
+from benchsuite.machine import processor
 
 
 @cache
@@ -30,17 +31,6 @@ def git_state(folder: Path) -> str:
     return described.stdout.strip()
 
 
-@cache
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
 def provenance(device: str, folder: Path) -> dict[str, str]:
     """Versions, code, machine and time of this run, as text.
 
@@ -48,15 +38,13 @@ def provenance(device: str, folder: Path) -> dict[str, str]:
         device: of the bank, which another machine may have made; the machine named is this one.
         folder: the clone.
     """
-    on_cuda = device.startswith("cuda") and torch.cuda.is_available()
-    machine = torch.cuda.get_device_name(device) if on_cuda else _processor()
     return {
         "benchsuite": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "device": device,
-        "machine": machine,
+        "machine": processor(device),
         "threads": str(torch.get_num_threads()),
         "code": code_digest(),
         "git": git_state(folder),

@@ -19,6 +19,9 @@ class Watcher(Protocol):
     def __call__(self, done: int, total: int, trained: int, seconds: float) -> None:
         """See `benchsuite.shadows.Progress`."""
 
+    def say(self, text: str) -> None:
+        """Something to know of the training, in a line."""
+
     def finish(self, fill: Fill) -> None:
         """Training has ended."""
 
@@ -69,6 +72,7 @@ class Workshop:
                 design=chosen,
                 device=self.device,
                 progress=watcher,
+                say=watcher.say,
             )
             assert bank.fill is not None
             watcher.finish(bank.fill)

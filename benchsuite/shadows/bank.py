@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,9 +104,9 @@ class ShadowBank:
 
     @classmethod
     def for_subject(
-        cls, root: Path, subject: Subject, design: Design, execution: Execution
+        cls, root: Path, subject: Subject, design: Design, choose: Callable[[], Execution]
     ) -> "ShadowBank":
-        """Open the subject's bank below `root`, or make an empty one with this execution.
+        """Open the subject's bank below `root`, or make an empty one of the execution chosen then.
 
         Raises:
             ValueError: the design is over another number of examples than the subject's pool has,
@@ -130,18 +131,6 @@ class ShadowBank:
         }
         key = _key(identity)
         folder = root / f"{subject.name}-{key[:12]}"
-        manifest = {
-            "schema": SCHEMA,
-            "key": key,
-            "identity": identity,
-            "execution": asdict(execution),
-            "made_with": {
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-                "machine": platform.machine(),
-            },
-        }
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -151,6 +140,18 @@ class ShadowBank:
             ) from error
         path = folder / "manifest.json"
         if not path.exists():
+            manifest = {
+                "schema": SCHEMA,
+                "key": key,
+                "identity": identity,
+                "execution": asdict(choose()),
+                "made_with": {
+                    "torch": torch.__version__,
+                    "numpy": np.__version__,
+                    "python": platform.python_version(),
+                    "machine": platform.machine(),
+                },
+            }
             with lock(folder, "manifest", wait=True):
                 if not path.exists():  # another process made it meanwhile
                     write_atomically(path, (json.dumps(manifest, indent=2) + "\n").encode())

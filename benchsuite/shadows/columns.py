@@ -11,7 +11,7 @@ from torch import Tensor
 from benchsuite.data.dataset import Dataset
 from benchsuite.stats.confidence import scaled_confidence
 from benchsuite.subject import Subject
-from benchsuite.training import Recipe, Strategy, Weights, logits, squared_gradient_norms
+from benchsuite.training import Engine, Recipe, Weights, logits, squared_gradient_norms
 from benchsuite.training.leverage import leverage_scores
 
 COLUMNS = ("pool.confidence", "pool.correct", "pool.gap", "test.correct")
@@ -179,7 +179,7 @@ def answers(
     models: Sequence[int],
     weights: Weights,
     probes: Mapping[str, tuple[Dataset, Tensor]],
-    strategy: Strategy,
+    engine: Engine,
 ) -> dict[Column, NDArray[Any]]:
     """Values [models, examples, ...] of columns of one moment; a probe's logits come but once.
 
@@ -189,7 +189,7 @@ def answers(
         models: their ids, which errors name.
         weights: of those models at that moment, [models, ...] by name.
         probes: examples by name, and their inputs on the models' device.
-        strategy: how the models are computed.
+        engine: that computes the models.
 
     Raises:
         ValueError: a model whose outputs or gradients are not finite.
@@ -205,7 +205,7 @@ def answers(
             values[column] = _finite(name, computed, column, subject, models)
             continue
         if column.probe not in said:
-            given = logits(subject.model, weights, inputs, strategy)
+            given = logits(subject.model, weights, inputs, engine)
             said[column.probe] = _finite("logits", given, column, subject, models)
         if column.what == "divergence":
             values[column] = divergences(said[column.probe], by_group(column.probe, probe))

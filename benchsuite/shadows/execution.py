@@ -1,14 +1,25 @@
 """How a bank's models are computed, and what this machine has for it."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
+from benchsuite.machine import cores
 from benchsuite.subject import Subject
-from benchsuite.training import Strategy, check_private, is_dense, template, why_not_stacked
+from benchsuite.training import (
+    Engine,
+    Launch,
+    Layout,
+    Precision,
+    Strategy,
+    check_private,
+    is_dense,
+    template,
+    why_not_stacked,
+)
 
 STACK_UP_TO = 100_000
 """Parameters up to which a model is stacked anywhere: larger ones fill a GPU one by one."""
@@ -30,40 +41,133 @@ class Execution:
     """How a bank's models are computed: fixed when the bank is made, obeyed by whoever goes on.
 
     Results are equal bit for bit only within one execution and hardware, so a resume keeps to it.
+
+    Attributes:
+        strategy: see `benchsuite.training.Strategy`.
+        stack: models in one set of kernels, at most; 1 of a loop.
+        threads: of torch's for each stack or model; with one on a CPU, every core has its own.
+        precision: of products while models train.
+        device: on which.
+        layout: of images in memory.
+        launch: how steps get to the device.
     """
 
     strategy: Strategy
     stack: int
     threads: int
-    dtype: str
+    precision: Precision
     device: str
+    layout: Layout = "contiguous"
+    launch: Launch = "eager"
+
+    @property
+    def engine(self) -> Engine:
+        """What computes a stack, or a model."""
+        return Engine(self.strategy, self.layout, self.launch, self.precision)
+
+    @property
+    def at_once(self) -> int:
+        """Stacks, or models of a loop, that this machine trains at the same time."""
+        return cores() if self.device.startswith("cpu") and self.threads == 1 else 1
+
+    def __str__(self) -> str:
+        """Return it in words, as for the terminal."""
+        words = [self.strategy if self.stack == 1 else f"{self.strategy} in {self.stack}s"]
+        if self.layout == "channels_last":
+            words.append("channels last")
+        if self.launch != "eager":
+            words.append({"graph": "CUDA graph"}.get(self.launch, self.launch))
+        if self.at_once > 1:
+            words.append(f"{self.at_once} at once")
+        elif self.threads > 1:
+            words.append(f"{self.threads} threads")
+        return ", ".join([*words, self.precision])
 
 
-def execution_for(subject: Subject, device: str) -> Execution:
-    """Stacks are trained one per core, on one thread each; loops one after another, on all cores.
-
-    With `recipe.privacy` only multilayer perceptrons are stacked.
-
-    One thread each because threads that wait for each other within a product of small matrices
-    come to a standstill as soon as another process wants a core.
+def execution_for(subject: Subject, device: str, precision: Precision = "float32") -> Execution:
+    """The execution that needs no measuring: see `executions` for all that there are.
 
     Raises:
-        ValueError: a private recipe of a model with batch norm, which mixes examples.
+        ValueError: as `executions`.
     """
-    model = template(subject.model)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    strategy: Strategy = "looped"
-    if why_not_stacked(model) is None:
-        strategy = "dense" if is_dense(model) else "stacked"
-    if subject.recipe.privacy is not None:
+    return executions(subject, device, precision)[0]
+
+
+def executions(
+    subject: Subject,
+    device: str,
+    precision: Precision = "float32",
+    strategy: Strategy | None = None,
+) -> tuple[Execution, ...]:
+    """All ways to compute this subject's models on this device; first what needs no measuring.
+
+    Those of one strategy, if it is given; "stacked" of a multilayer perceptron only then, or at
+    bf16.
+
+    Stacks are trained one per core, on one thread each, for threads that wait for each other within
+    a product of small matrices come to a standstill as soon as another process wants a core. Loops
+    are tried on all cores too. With `recipe.privacy` only multilayer perceptrons are stacked.
+    Layers that draw at random while they train are drawn for eagerly, in one layout.
+
+    Raises:
+        ValueError: a private recipe of a model with batch norm, which mixes examples, or at bf16;
+            TF32 without CUDA; a strategy that these models cannot be trained by.
+    """
+    Engine(strategy or "looped", precision=precision)  # names what is unknown
+    model, on_cpu = template(subject.model), device.startswith("cpu")
+    private = subject.recipe.privacy is not None
+    if private:
         check_private(model)
-        if strategy == "stacked":  # clips no single example's gradient
-            strategy = "looped"
-    if strategy != "looped" and parameters <= STACK_UP_TO:
-        return Execution(strategy, _STACKS[strategy], 1, "float32", device)
-    if strategy != "looped" and parameters <= STACK_ON_A_CPU_UP_TO and device == "cpu":
-        return Execution(strategy, _STACK_OF_LARGER_MODELS, 1, "float32", device)
-    return Execution("looped", 1, torch.get_num_threads(), "float32", device)
+    if precision == "tf32" and on_cpu:
+        raise ValueError("precision='tf32' is a CUDA device's: on a CPU use 'float32' or 'bf16'")
+    if precision == "bf16" and private:
+        raise ValueError("precision='bf16' cannot train with recipe.privacy: use 'float32'")
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    modules = list(model.modules())
+    convolves = any(isinstance(each, nn.Conv2d) for each in modules)
+    draws = any(isinstance(each, nn.modules.dropout._DropoutNd) for each in modules)
+
+    def layouts(of: Strategy) -> tuple[Layout, ...]:
+        if not convolves or of == "dense":
+            return ("contiguous",)
+        if of == "stacked":
+            return "channels_last", "contiguous"
+        return ("contiguous",) if draws else ("contiguous", "channels_last")
+
+    stacked: list[Execution] = []
+    reason = why_not_stacked(model)
+    if reason is None and private and not is_dense(model):
+        reason = "recipe.privacy clips the gradient of each example"
+    if reason is None:
+        written_out = is_dense(model) and precision != "bf16" and strategy != "stacked"
+        kind: Strategy = "dense" if written_out else "stacked"
+        sizes = (_STACKS[kind], _STACKS[kind] // 4)
+        if parameters > STACK_UP_TO:
+            sizes = (_STACK_OF_LARGER_MODELS, 4 * _STACK_OF_LARGER_MODELS)
+        stacked = [
+            Execution(kind, size, 1, precision, device, layout)
+            for size in sizes
+            for layout in layouts(kind)
+        ]
+        if not (on_cpu or draws or private):
+            stacked += [replace(each, launch="graph") for each in stacked]
+    counts = {torch.get_num_threads(), 1} if on_cpu else {torch.get_num_threads()}
+    looped = [
+        Execution("looped", 1, count, precision, device, layout)
+        for layout in layouts("looped")
+        for count in sorted(counts, reverse=True)
+    ]
+    if not (draws or private):
+        looped += [replace(each, launch="compiled") for each in looped]
+    stacks_first = parameters <= (STACK_ON_A_CPU_UP_TO if on_cpu else STACK_UP_TO)
+    ways = stacked + looped if stacks_first else looped + stacked
+    ways = [way for way in ways if strategy in (None, way.strategy)]
+    if not ways:
+        raise ValueError(
+            f"strategy={strategy!r} cannot train {subject.name}: "
+            f"{reason or 'only multilayer perceptrons are, and not at bf16'}; use 'looped'"
+        )
+    return tuple(ways)
 
 
 @contextmanager
@@ -78,8 +182,8 @@ def threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def exact_on_cuda(device: str) -> Iterator[None]:
-    """On CUDA: float32 proper, for TF32 is another type, and no kernel that varies by run.
+def exact_on_cuda(device: str, precision: Precision = "float32") -> Iterator[None]:
+    """On CUDA: float32 proper unless TF32 is asked for, and no kernel that varies by run.
 
     The settings are the whole process's, and put back after.
     """
@@ -87,9 +191,10 @@ def exact_on_cuda(device: str) -> Iterator[None]:
         yield
         return
     cudnn = torch.backends.cudnn
+    products = "tf32" if precision == "tf32" else "ieee"
     settings = (
-        (torch.backends.cuda.matmul, "fp32_precision", "ieee"),
-        (cudnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
+        (torch.backends.cuda.matmul, "fp32_precision", products),
+        (cudnn.conv, "fp32_precision", products),  # type: ignore[attr-defined]
         (cudnn, "deterministic", True),
         (cudnn, "benchmark", False),
     )
@@ -110,9 +215,3 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"device={device!r} cannot be used here: {reason}") from error
-
-
-def cores() -> int:
-    """Cores that this process may use, where the system tells; else all."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

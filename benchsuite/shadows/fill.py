@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from benchsuite.data.dataset import Dataset
 from benchsuite.shadows.bank import Fill, ShadowBank
+from benchsuite.shadows.calibration import fastest
 from benchsuite.shadows.columns import COLUMNS, Column, probes_of
 from benchsuite.shadows.design import Balanced, Design
-from benchsuite.shadows.execution import check_device, cores, exact_on_cuda, execution_for
+from benchsuite.shadows.execution import Execution, check_device, executions
 from benchsuite.shadows.shards import (
     BankError,
     Header,
@@ -39,6 +40,7 @@ from benchsuite.shadows.workers import (
     put_back,
 )
 from benchsuite.subject import Subject
+from benchsuite.training import Precision, Strategy
 
 Progress = Callable[[int, int, int, float], None]
 """Called by a thread of this process after every stack: models done, models in all, models trained
@@ -63,6 +65,9 @@ def train_shadows(
     design: Design | None = None,
     device: str | None = None,
     progress: Progress | None = None,
+    strategy: Strategy | None = None,
+    precision: Precision | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> ShadowBank:
     """Train `models` shadow models of a subject, each on its own subset, into a bank.
 
@@ -87,18 +92,26 @@ def train_shadows(
         design: who is IN; None is `Balanced`. Given, its share and seed hold, not the subject's.
         device: to train on; None takes the bank's own, or for a new bank CUDA where there is one.
         progress: told how far it is.
+        strategy: "dense", "stacked" or "looped"; None takes the bank's own, or for a new bank the
+            fastest: where training takes long, a few steps of each way to compute these models are
+            timed, once a machine, and `calibration.json` in `folder` keeps the times.
+        precision: of products while models train, "float32", "tf32" or "bf16"; None takes the
+            bank's own, or for a new bank float32. What trained models say is float32 in all.
+        say: told in a line how a new bank's models are computed, where that was measured.
 
     Returns:
         The bank's first `models` models; `bank.fill` says what was trained.
 
     Raises:
-        ValueError: `models` is no int or no multiple of the block, an unknown column, probe, epoch
-            or device, a divergence of a probe without groups of the same images, "correct" at an
-            epoch of a recipe that stops early, a design that cannot be balanced, is not over the
-            subject's pool, has another seed than `seed` or is `Joining` without a private recipe,
-            or models whose outputs are not finite: nothing is written of those.
+        ValueError: `models` is no int or no multiple of the block, an unknown column, probe, epoch,
+            device, strategy or precision, or one that these models cannot be trained with, a
+            divergence of a probe without groups of the same images, "correct" at an epoch of a
+            recipe that stops early, a design that cannot be balanced, is not over the subject's
+            pool, has another seed than `seed` or is `Joining` without a private recipe, or models
+            whose outputs are not finite: nothing is written of those.
         BankError: the bank cannot be written, holds files that are not its own or columns of
-            another probe, or was made by another manifest or on another device.
+            another probe, was made by another manifest, on another device, by another strategy or
+            at another precision, or the device's memory does not hold a stack of it.
     """
     check_not_serving()
     if design is None:
@@ -117,12 +130,19 @@ def train_shadows(
     if device is not None:
         check_device(device)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    bank = ShadowBank.for_subject(Path(folder), subject, design, execution_for(subject, chosen))
-    if device is not None and device != bank.execution.device:
-        raise BankError(
-            f"device={device!r}, but the bank {bank.folder} was made on "
-            f"{bank.execution.device!r}: use that device, or choose another folder with --banks"
-        )
+    ways = executions(subject, chosen, precision or "float32", strategy)
+
+    def choose() -> Execution:
+        return fastest(subject, design, ways, models, Path(folder), say)
+
+    bank = ShadowBank.for_subject(Path(folder), subject, design, choose)
+    for name, asked_for in (("device", device), ("strategy", strategy), ("precision", precision)):
+        own = getattr(bank.execution, name)
+        if asked_for not in (None, own):
+            raise BankError(
+                f"{name}={asked_for!r}, but the bank {bank.folder} was made with {name}={own!r}: "
+                "use that, or choose another folder with --banks"
+            )
     filler = _Filler(bank, subject, asked, columns, progress)
     return ShadowBank(bank.folder, bank.manifest, models, filler.fill(models))
 
@@ -154,19 +174,17 @@ class _Filler:
         left = [first for first in range(0, models, self._block) if self._missing(first)]
         self._total, self._done = models, models - self._block * len(left)
         if left:
-            with exact_on_cuda(self._bank.execution.device):
-                self._fill_shards(left)
+            self._fill_shards(left)
         seconds = time.perf_counter() - self._started
         return Fill(self._trained, models - self._trained, seconds)
 
     def _fill_shards(self, left: list[int]) -> None:
         execution = self._bank.execution
         check_device(execution.device)
-        alone = execution.strategy == "looped" or not execution.device.startswith("cpu")
-        self._by_workers = not alone
+        count = execution.at_once
+        self._by_workers = count > 1
         self._work.hold_inputs()
         threads_before = torch.get_num_threads()
-        count = 1 if alone else cores()
         executor, self._trainers = self._threads(count), self._threads(count)
         try:
             while left:

@@ -70,8 +70,9 @@ def train_again(bank: ShadowBank, subject: Subject, models: Sequence[int]) -> di
     """
     chosen, device = sorted(models), torch.device(bank.execution.device)
     inputs = torch.tensor(subject.pool.inputs(), device=device)
-    with threads(bank.execution.threads), exact_on_cuda(bank.execution.device):
-        weights = train(training_job(bank.design, subject, chosen, inputs), bank.execution.strategy)
+    execution = bank.execution
+    with threads(execution.threads), exact_on_cuda(execution.device, execution.precision):
+        weights = train(training_job(bank.design, subject, chosen, inputs), execution.engine)
     return {
         model: {name: tensor[row].cpu() for name, tensor in weights.items()}
         for row, model in enumerate(chosen)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from benchsuite.data.dataset import Dataset
 from benchsuite.shadows.columns import Column, answers, blank
 from benchsuite.shadows.design import Design
-from benchsuite.shadows.execution import Execution
+from benchsuite.shadows.execution import Execution, exact_on_cuda
 from benchsuite.shadows.jobs import training_job
 from benchsuite.subject import Subject
 from benchsuite.training import Weights, train
@@ -71,7 +71,8 @@ class Work:
             before_epoch,
             observe if moments else None,
         )
-        weights = train(job, self.execution.strategy)
+        with exact_on_cuda(self.execution.device, self.execution.precision):
+            weights = train(job, self.execution.engine)
         return Trained(
             {name: tensor.cpu().numpy() for name, tensor in weights.items()},
             values | self.ask(self.columns, first, weights),
@@ -98,7 +99,8 @@ class Work:
             name: (self.probes[name], self._inputs_of(name, self.probes[name]))
             for name in {column.probe for column in columns}
         }
-        return answers(columns, self.subject, models, weights, probes, self.execution.strategy)
+        with exact_on_cuda(self.execution.device):  # of moments too, while others train
+            return answers(columns, self.subject, models, weights, probes, self.execution.engine)
 
     def _inputs_of(self, name: str, probe: Dataset) -> torch.Tensor:
         if name not in self._inputs:

@@ -28,6 +28,9 @@ class Silent:
         pass
     def __call__(self, done, total, trained, seconds):
         pass
+    def say(self, text):
+        pass
+
     def finish(self, fill):
         pass
 

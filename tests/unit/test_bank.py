@@ -117,7 +117,7 @@ def test_each_part_of_the_identity_has_a_bank_of_its_own(made):
         (SUBJECT, Tied(60, ((0, 1), (2, 3)))),
         (SUBJECT, Tied(60, ((0, 2), (1, 3)))),
     ):
-        bank = ShadowBank.for_subject(made.folder.parent, subject, design, execution)
+        bank = ShadowBank.for_subject(made.folder.parent, subject, design, lambda: execution)
         assert bank.folder != made.folder
         assert bank.models == 0
         assert bank.design == design
@@ -127,7 +127,7 @@ def test_each_part_of_the_identity_has_a_bank_of_its_own(made):
 
 def test_an_empty_bank_says_so(tmp_path):
     execution = Execution("stacked", 32, 1, "float32", "cpu")
-    bank = ShadowBank.for_subject(tmp_path, SUBJECT, Balanced(60), execution)
+    bank = ShadowBank.for_subject(tmp_path, SUBJECT, Balanced(60), lambda: execution)
     assert bank.columns == ()
     with pytest.raises(BankError, match="holds no models yet: run train_shadows"):
         _ = bank.membership
@@ -135,9 +135,9 @@ def test_an_empty_bank_says_so(tmp_path):
 
 def test_whoever_goes_on_obeys_the_execution_of_the_bank(tmp_path):
     first = Execution("looped", 1, 1, "float32", "cpu")
-    ShadowBank.for_subject(tmp_path, SUBJECT, Balanced(60), first)
+    ShadowBank.for_subject(tmp_path, SUBJECT, Balanced(60), lambda: first)
     other = Execution("stacked", 64, 1, "float32", "cpu")
-    assert ShadowBank.for_subject(tmp_path, SUBJECT, Balanced(60), other).execution == first
+    assert ShadowBank.for_subject(tmp_path, SUBJECT, Balanced(60), lambda: other).execution == first
     bank = train_shadows(SUBJECT, 64, folder=tmp_path)
     assert bank.execution == first
 
@@ -190,7 +190,7 @@ def test_a_design_over_another_pool_is_refused(tmp_path, design):
     execution = Execution("stacked", 32, 1, "float32", "cpu")
     message = rf"design is over {design.examples} examples, but the pool of tiny has 60"
     with pytest.raises(ValueError, match=message):
-        ShadowBank.for_subject(tmp_path, SUBJECT, design, execution)
+        ShadowBank.for_subject(tmp_path, SUBJECT, design, lambda: execution)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -206,7 +206,10 @@ def test_a_manifest_with_a_part_missing_is_refused(copied, missing):
 
 def test_a_bank_of_another_manifest_in_the_same_folder_is_refused(copied):
     other = ShadowBank.for_subject(
-        copied.parent, replace(SUBJECT, share=0.25), Balanced(60, 0.25), Execution("", 1, 1, "", "")
+        copied.parent,
+        replace(SUBJECT, share=0.25),
+        Balanced(60, 0.25),
+        lambda: Execution("dense", 1, 1, "float32", "cpu"),
     )
     (copied / "manifest.json").write_bytes((other.folder / "manifest.json").read_bytes())
     with pytest.raises(BankError, match=f"bank folder {copied} holds another bank"):

@@ -26,6 +26,9 @@ class Silent:
     def __call__(self, done, total, trained, seconds):
         pass
 
+    def say(self, text):
+        pass
+
     def finish(self, fill):
         pass
 

@@ -117,7 +117,7 @@ def test_a_bank_says_who_joined_and_holds_what_was_trained(tmp_path):
 
 
 def test_stack_and_loop_agree_on_subsets_of_which_only_the_members_show(tmp_path):
-    bank = ShadowBank.for_subject(tmp_path, SUBJECT, DESIGN, execution_for(SUBJECT, "cpu"))
+    bank = ShadowBank.for_subject(tmp_path, SUBJECT, DESIGN, lambda: execution_for(SUBJECT, "cpu"))
     job = training_job(bank.design, SUBJECT, range(2, 12), torch.tensor(POOL.inputs()).double())
     rows = DESIGN.rows(2, 12)
     assert job.subsets.shape == (10, 24)

@@ -24,6 +24,9 @@ class Watcher:
     def __call__(self, done, total, trained, seconds):
         self.told.append((self.name, done, total, trained))
 
+    def say(self, text):
+        pass
+
     def finish(self, fill):
         self.told.append((self.name, fill))
 
