@@ -1,8 +1,8 @@
 """How cost grows: from 64 to 4,096 models, and from 256 to 16,384 examples.
 
-Each point fills an empty bank with `train_shadows`, then estimates memorization and attacks 32 target
-models with LiRA. The subject is digits-mlp for a fifth of its epochs, which keeps all
-points together under 2.5 minutes on 2 cores; growth is in the counts, and epochs multiply training.
+Each point fills an empty bank with `train_shadows`, then estimates memorization and attacks 32
+target models with LiRA. The subject is digits-mlp for a fifth of its epochs, which keeps all points
+together near two minutes on 2 cores; growth is in the counts, and epochs multiply training.
 """
 
 import shutil
