@@ -40,8 +40,6 @@ def _panel(growth: Growth) -> Markup:
             np.exp(y.mean() + slope * (ends - x.mean())),
             color=svg.SERIES[k],
             linestyle=LINES[k],
-            marker="os"[k],
-            ms=0,
             label=found[-1],
         )
         axes.plot(growth.counts, seconds, "os"[k], ms=5, color=svg.SERIES[k])
@@ -63,8 +61,8 @@ def _in_words(growth: Growth) -> str:
         for part in PARTS
     )
     return (
-        f"{growth.counts[0]:,} to {growth.counts[-1]:,} {growth.of} take {', '.join(costs)} "
-        f"({growth.says})."
+        f"From {growth.counts[0]:,} to {growth.counts[-1]:,} {growth.of} ({growth.says}) the time "
+        f"grows: {', '.join(costs)}."
     )
 
 
