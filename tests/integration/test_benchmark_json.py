@@ -20,12 +20,12 @@ def test_elsewhere(benchmark):
 @pytest.fixture
 def bench(pytester, monkeypatch):
     """Run tiny benchmarks with the conftest of ours; what the run said."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.syspath_prepend(ROOT)
     pytester.makeconftest((ROOT / "tests" / "benchmarks" / "conftest.py").read_text())
     pytester.makepyfile(test_tiny=TINY)
 
     def run(*arguments):
-        result = pytester.runpytest_subprocess(
+        result = pytester.runpytest(
             "-p", "benchsuite.plugin", "--benchmark", "--benchmark-storage=saved", *arguments
         )
         assert result.ret == 0
