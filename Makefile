@@ -32,8 +32,8 @@ report: env  ## render reports/index.html again from saved results; trains nothi
 	$(BIN)/python -m benchsuite.report
 
 bench: env  ## time shadow training, its growth, estimates, the bank and the report
-	$(BIN)/pytest --benchmark --benchmark-json=reports/benchmark.json
-	$(BIN)/python -m benchsuite.report
+	$(BIN)/pytest --benchmark --benchmark-json=reports/benchmark.json; status=$$?; \
+	$(BIN)/python -m benchsuite.report && exit $$status
 
 clean:
 	rm -rf .venv .banks
