@@ -31,8 +31,9 @@ check: env  ## format, lint, types
 report: env  ## render reports/index.html again from saved results; trains nothing
 	$(BIN)/python -m benchsuite.report
 
-bench: env  ## time shadow training, estimates and the bank
-	$(BIN)/pytest --benchmark
+bench: env  ## time shadow training, its growth, estimates, the bank and the report
+	$(BIN)/pytest --benchmark --benchmark-json=reports/benchmark.json; status=$$?; \
+	$(BIN)/python -m benchsuite.report && exit $$status
 
 clean:
 	rm -rf .venv .banks

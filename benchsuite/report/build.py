@@ -1,4 +1,4 @@
-"""`index.html` from `results.jsonl` and its artifacts: never trains, never decides."""
+"""`index.html` from `results.jsonl`, its artifacts, `benchmark.json`: never trains or decides."""
 
 import json
 import math
@@ -15,6 +15,8 @@ from benchsuite.report import figures, wording
 from benchsuite.report.artifacts import load_artifact
 from benchsuite.report.comparison import TABLES, compare
 from benchsuite.report.comparison_lines import attack_lines, mixture_lines, rest_lines
+from benchsuite.report.cost import read_cost
+from benchsuite.report.cost_figures import growth_figure
 from benchsuite.report.drawing import Drawing
 from benchsuite.report.files import write_atomically
 from benchsuite.report.finding import Finding
@@ -45,7 +47,8 @@ def build(folder: Path | str, root: Path | None = None) -> Path:
     """Write `index.html` of the results saved in `folder`; its path.
 
     Where a decided finding has a table of attacks, the membership paper's tables with ours are
-    written beside it, as `membership-tables.csv`.
+    written beside it, as `membership-tables.csv`. Where `benchmark.json` lies there, the page says
+    what training costs.
 
     With `root`, the folder below which the claims lie, what other code decided is marked as stale:
     another state of this package or of the claim's own file, or a file that is gone. ValueError
@@ -53,8 +56,8 @@ def build(folder: Path | str, root: Path | None = None) -> Path:
     cannot be written.
     """
     folder = Path(folder)
-    results = read_results(folder)
-    if not results:
+    results, cost = read_results(folder), read_cost(folder)
+    if not results and cost is None:
         raise ValueError(f"{folder / RESULTS} holds no results yet; run pytest claims first")
     found = _findings(results, root)
     decided = sorted(
@@ -77,7 +80,7 @@ def build(folder: Path | str, root: Path | None = None) -> Path:
         "provenance": lambda value: value if isinstance(value, str) else json.dumps(value),
     }
     page = environment.get_template("index.html.j2").render(
-        headline=_headline(decided),
+        headline=_headline(decided) if results else "No verdicts yet: only benchmarks have run",
         decided=decided,
         plumbing=[finding for finding in found if finding.status == "plumbing"],
         figures={
@@ -92,6 +95,8 @@ def build(folder: Path | str, root: Path | None = None) -> Path:
         attack_lines=attack_lines,
         rest_lines=rest_lines,
         mixture_lines=mixture_lines,
+        cost=cost,
+        growth=growth_figure(cost.growth) if cost else None,
     )
     if comparison:
         write_atomically(folder / TABLES, comparison.csv().encode())
@@ -188,6 +193,8 @@ def _headline(findings: Sequence[Finding]) -> str:
 
 def _origin(results: Sequence[Result]) -> dict[str, str]:
     """When, where and with what; several values where results come from several runs."""
+    if not results:
+        return {}
 
     def values(*names: str) -> str:
         seen = {

@@ -55,7 +55,12 @@ def test_all_attacks(benchmark, arrays):
     scores = benchmark.pedantic(once, rounds=1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # tracemalloc doubles Shokri's time
     gigabytes = peak / (1e9 if sys.platform == "darwin" else 1e6)
-    benchmark.extra_info.update(seconds=seconds, peak_gigabytes=round(gigabytes, 2))
+    benchmark.extra_info |= {
+        "models": MODELS,
+        "examples": EXAMPLES,
+        "seconds": seconds,
+        "peak_gigabytes": round(gigabytes, 2),
+    }
     for name, score in scores.items():
         assert score.shape == (TARGETS, EXAMPLES)
         assert auroc(score, members) > 0.7, name

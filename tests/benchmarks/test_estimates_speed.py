@@ -39,7 +39,11 @@ def run_within_bounds(benchmark, measure, *inputs):
         return result, seconds, (peak + sum(array.nbytes for array in inputs)) / 1e9
 
     result, seconds, gigabytes = benchmark.pedantic(once, rounds=1)
-    benchmark.extra_info["peak_gigabytes"] = round(gigabytes, 2)
+    benchmark.extra_info |= {
+        "models": MODELS,
+        "examples": EXAMPLES,
+        "peak_gigabytes": round(gigabytes, 2),
+    }
     assert seconds < SECONDS
     assert gigabytes < GIGABYTES
     return result

@@ -523,6 +523,20 @@ def test_an_older_version_of_a_claim_is_not_shown(tmp_path):
     assert "Old words." not in page.text
 
 
+def test_saved_benchmarks_get_a_section_and_change_nothing_else(tmp_path):
+    record(tmp_path, arms("one", "One.", part(0.5, 0.1, "> 0")))
+    without, page = rendered(tmp_path)
+    assert "benchmark" not in page.text
+    (tmp_path / "benchmark.json").write_text("not JSON")
+    html, page = rendered(tmp_path)
+    assert page.links.count("#cost") == page.ids.count("cost") == 1
+    assert "1 finding on digits-mlp: 1 supported" in page.text
+    assert "its artifacts and benchmark.json alone" in page.text
+    kept = set(html.replace("</main>", "\n</main>").splitlines())
+    gone = [line for line in without.splitlines() if line not in kept]
+    assert [line.startswith("<footer>") for line in gone] == [True]
+
+
 def test_controls_without_their_observed_arm_are_refused(tmp_path):
     record(tmp_path, arms("half", "Half.", part(0.5, 0.1, "> 0"))[1:])
     with pytest.raises(ValueError, match="controls of half on digits-mlp"):

@@ -1,0 +1,76 @@
+"""What every benchmark says of itself: the machine, the versions, and its share of the peak.
+
+`conftest.py` beside this file puts `where` into the extra_info of each, so that no benchmark has
+to. One that runs elsewhere than on the CPU sets extra_info["device"].
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchsuite.provenance import provenance
+from benchsuite.shadows.execution import cores
+
+ROOT = Path(__file__).parents[2]
+
+
+def where(device="cpu"):
+    """Device, its name, cores, and the versions that a speed depends on."""
+    known = provenance(device, ROOT)
+    names = ("device", "machine", "python", "torch", "numpy", "benchsuite")
+    return {name: known[name] for name in names} | {"cores": cores()}
+
+
+def products_of_a_step(subject, models, batch):
+    """(first, second, out) of each product: forward, weights' gradients, hidden gradients."""
+    layers = [each for each in subject.model().modules() if isinstance(each, nn.Linear)]
+    products = []
+    for number, layer in enumerate(layers):
+        x = torch.rand(models, batch, layer.in_features)
+        weight = torch.rand(models, layer.in_features, layer.out_features)
+        y = torch.rand(models, batch, layer.out_features)
+        products += [(x, weight, torch.empty_like(y)), (x.mT, y, torch.empty_like(weight))]
+        if number:
+            products.append((y, weight.mT, torch.empty_like(x)))
+    return products
+
+
+def flop(products):
+    return sum(2 * len(a) * a.shape[1] * a.shape[2] * b.shape[2] for a, b, _ in products)
+
+
+def gigaflop_of_a_model(subject):
+    """Arithmetic of training one perceptron: its products alone, over all epochs."""
+    members = round(len(subject.pool) * subject.share)
+    return subject.recipe.epochs * members * flop(products_of_a_step(subject, 1, 1)) / 1e9
+
+
+def matrix_rate(subject, repeats=150):
+    """GFLOP/s of all cores at the products of a step of 64 such models, on one thread each."""
+
+    def work(_):
+        products = products_of_a_step(subject, 64, subject.recipe.batch_size)
+        started = time.perf_counter()
+        for _ in range(repeats):
+            for first, second, out in products:
+                torch.bmm(first, second, out=out)
+        return repeats * flop(products) / (time.perf_counter() - started) / 1e9
+
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        rate = sum(pool.map(work, range(cores())))
+    torch.set_num_threads(before)
+    return rate
+
+
+def arithmetic(subject, models_per_second, peak):
+    """What extra_info says of a perceptron's arithmetic; `peak` is this machine's `matrix_rate`."""
+    achieved = models_per_second * gigaflop_of_a_model(subject)
+    return {
+        "gflop_per_second": round(achieved, 1),
+        "peak_gflop_per_second": round(peak, 1),
+        "share_of_peak": round(achieved / peak, 3),
+    }
