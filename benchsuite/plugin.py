@@ -93,6 +93,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="train only N shadow models a bank: fewer than declared is plumbing, not a verdict",
     )
+    group.addoption(
+        "--until-decided",
+        action="store_true",
+        help="train a part of the declared models first, and more only until a claim is decided",
+    )
     # Exactly this flag: pytest-benchmark registers --benchmark-* alone and pytest takes no
     # abbreviations.
     group.addoption(
@@ -115,6 +120,12 @@ def pytest_configure(config: pytest.Config) -> None:
                 f"--subject={subject} is unknown: use module:attribute, or one of "
                 f"{', '.join(BUILT_IN)}"
             )
+    if config.getoption("--until-decided") and config.getoption("--shadows") is not None:
+        raise pytest.UsageError(
+            f"--until-decided decides on the declared models or fewer, and "
+            f"--shadows={config.getoption('--shadows')} on so many that nothing is decided: leave "
+            "one of them out"
+        )
     config.stash[RESULTS] = []
     config.stash[PAGES] = []
 
