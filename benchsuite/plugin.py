@@ -10,6 +10,7 @@ import pytest
 
 from benchsuite.claim import TIERS, Claim
 from benchsuite.report.build import build
+from benchsuite.report.finding import models_saved
 from benchsuite.report.schema import Result, read_results
 from benchsuite.report.terminal import verdict_lines
 from benchsuite.setting import Setting
@@ -237,6 +238,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     terminalreporter.section("findings")
     terminalreporter.write_line(verdict_lines(results))
+    if (saved := models_saved(results)) is not None:
+        terminalreporter.write_line(f"\nmodels saved: {saved:,}, which no finding needed")
     try:
         page = build(Path(config.getoption("--reports")), root=config.rootpath)
     except (OSError, ValueError) as error:

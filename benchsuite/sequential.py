@@ -14,7 +14,10 @@ from benchsuite.claim import Claim, Evidence, Experiment, Look, Tier, gather
 from benchsuite.stats.spending import levels
 
 LOOKS: Final = (0.25, 0.5, 1.0)
-"""Shares of the declared units. A fourth look, at 3/4, costs more power than it saves models."""
+"""Shares of the declared units.
+
+A fourth look, at 3/4, would leave up to a tenth more undecided where the truth is near a bound.
+"""
 
 
 @runtime_checkable

@@ -85,7 +85,7 @@ def build(folder: Path | str, root: Path | None = None) -> Path:
             for k, finding in enumerate(decided)
         },
         subjects=_by_subject(decided),
-        origin=_origin(decided or found),
+        origin=_origin([finding.observed for finding in decided or found]),
         symbols=SYMBOLS,
         comparison=comparison,
         tables=TABLES,
@@ -186,9 +186,8 @@ def _headline(findings: Sequence[Finding]) -> str:
     return f"{many} on {on}: {_tally(findings)}"
 
 
-def _origin(findings: Sequence[Finding]) -> dict[str, str]:
+def _origin(results: Sequence[Result]) -> dict[str, str]:
     """When, where and with what; several values where results come from several runs."""
-    results = [finding.observed for finding in findings]
 
     def values(*names: str) -> str:
         seen = {
@@ -206,7 +205,7 @@ def _origin(findings: Sequence[Finding]) -> dict[str, str]:
         for key, cost in result.provenance.get("banks", {}).items():
             banks[key] = max(cost, banks.get(key, [0.0, 0, 0]))
     seconds, trained = (math.fsum(cost[k] for cost in banks.values()) for k in (0, 1))
-    saved = models_saved(findings)
+    saved = models_saved(results)
     facts = {
         "Recorded": times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}",
         "Machine": values("machine"),
@@ -218,6 +217,6 @@ def _origin(findings: Sequence[Finding]) -> dict[str, str]:
         ),
         "Commit": values("git"),
         "Training": f"{trained:,.0f} models in {wording.duration(seconds)}" if trained else "",
-        "Saved": f"{saved:,} models, not needed to decide" if saved else "",
+        "Models saved": "" if saved is None else f"{saved:,}, which no finding needed",
     }
     return {name: fact for name, fact in facts.items() if fact}

@@ -84,7 +84,7 @@ class Finding:
 
     @property
     def looked(self) -> str:
-        """Of --until-decided: after how many units it was decided, and what that saved; or ""."""
+        """Of --until-decided: after how many units, and without how many models; or ""."""
         result = self.observed
         if result.looks <= 1:
             return "took all its models at once" if result.looks else ""
@@ -92,7 +92,7 @@ class Finding:
             return f"not decided before all {result.declared_units} units"
         return (
             f"decided after {len(result.units)} of {result.declared_units} units; "
-            f"{result.models_saved:,} models saved"
+            f"{result.models_saved:,} models not needed"
         )
 
     @property
@@ -160,10 +160,16 @@ def deciding(result: Result) -> Part | None:
     return Part("", result.rule, result.estimate, result.interval, "", None)
 
 
-def models_saved(findings: Iterable[Finding]) -> int:
-    """Models that --until-decided did without: of each bank, as many as all its findings did."""
+def models_saved(results: Iterable[Result]) -> int | None:
+    """Models that --until-decided did without, or None where nothing was trained in parts.
+
+    Findings share banks, so that of each bank only what none of them needed is saved.
+    """
+    observed = [result for result in results if result.arm == OBSERVED]
+    if not any(result.looks > 1 for result in observed):
+        return None
     saved: dict[str, int] = {}
-    for result in (finding.observed for finding in findings):
+    for result in observed:
         own = str(result.provenance.get("bank", ""))
         for bank in {own, *result.provenance.get("banks", {})} - {""}:
             without = result.models_saved if bank == own else 0
