@@ -6,6 +6,7 @@ import pytest
 import torch._dynamo  # noqa: F401 (an optimizer's first step imports it, once a process at most)
 
 from benchsuite.experiments.sizes import MEMBERSHIP_SIZES, MembershipSize
+from benchsuite.shadows import ShadowBank
 
 CLAIMS = """
 from benchsuite.claim import REFUTED, Declared, Family, claim
@@ -75,6 +76,9 @@ def test_models_are_trained_until_the_verdict_is_decided(session, pytester):
     assert (row["models_trained"], row["models_reused"]) == (192, 0)
     assert row["rerun"] == "pytest test_looked.py::test_clear -m cpu -k digits-tiny --until-decided"
     assert len(list((pytester.path / ".banks").glob("*/membership.*"))) == 3
+    (folder,) = (pytester.path / ".banks").iterdir()
+    of_all_three = ShadowBank.open(folder).column("test", "correct").mean()
+    assert row["provenance"]["accuracy"] == pytest.approx(of_all_three, abs=1e-12)
     page = (pytester.path / "reports" / "index.html").read_text()
     assert "decided after 2 of 4 units; 128 models not needed, at look 2 of 3" in page
     assert "Models saved</dt><dd>128, which no finding needed" in page
