@@ -982,7 +982,8 @@ def test_a_page_that_cannot_be_written_is_said_and_leaves_no_half(tmp_path, caps
 
 
 def saving(claim, models, bank="ba2c", looks=3, banks=None):
-    provenance = {**PROVENANCE, "bank": bank, "banks": dict.fromkeys(banks or [bank], [1.0, 1, 0])}
+    costs = {key: [1.0, 1, 0] for key in banks or [bank]}
+    provenance = {**PROVENANCE, "bank": bank, "banks": costs}
     found = part(0.5, 0.1, "> 0")
     return arms(
         claim,
