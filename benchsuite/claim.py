@@ -183,6 +183,21 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Look:
+    """One of several looks at a claim whose models are trained in parts; see `sequential`.
+
+    Attributes:
+        number: counted from 1.
+        of: how many were scheduled; 1 where the experiment takes all its models at once.
+        models_saved: declared models that it did without.
+    """
+
+    number: int
+    of: int
+    models_saved: int
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All arms of one claim on one subject at one tier, and what they come to.
 
@@ -192,6 +207,8 @@ class Evidence:
         verdict: of the claim.
         expected: verdict declared for this subject and tier.
         reason: why, if it is not supported.
+        alpha: that all arms were decided at.
+        look: which of several looks this is; None where there is one, at everything.
     """
 
     controls: tuple[Arm, ...]
@@ -199,6 +216,8 @@ class Evidence:
     verdict: str
     expected: str
     reason: str
+    alpha: float
+    look: Look | None = None
 
     @property
     def resolved(self) -> bool:
@@ -215,28 +234,52 @@ class Evidence:
         return replace(self, verdict="plumbing")
 
 
-def gather(claim: Claim, experiment: Experiment, subject: str, tier: Tier) -> Evidence:
+def gather(
+    claim: Claim,
+    experiment: Experiment,
+    subject: str,
+    tier: Tier,
+    *,
+    alpha: float | None = None,
+    share: float = 1.0,
+) -> Evidence:
     """Run a claim's controls and the observed arm, and decide.
+
+    Args:
+        claim: to decide.
+        experiment: it is about.
+        subject: name of its subject.
+        tier: that it runs at.
+        alpha: to decide at; None takes the claim's own.
+        share: of the declared units; with fewer it is plumbing.
 
     Raises:
         ValueError: the generator yields what cannot be decided: other names, NaN.
     """
+    level = claim.family.alpha_of_each if alpha is None else alpha
     controls = tuple(
-        _arm(claim, tier, name, experiment, required) for name, required in claim.controls.items()
+        _arm(claim, tier, name, experiment, required, level)
+        for name, required in claim.controls.items()
     )
-    observed = _arm(claim, tier, OBSERVED, experiment, "")
+    observed = _arm(claim, tier, OBSERVED, experiment, "", level)
     expected, reason = claim.expected(subject, tier)
     verdict: str = observed.verdict
-    few = observed.units is not None and observed.units < claim.declared_units(subject, tier)
+    least = share * claim.declared_units(subject, tier)
+    few = observed.units is not None and observed.units < least
     if tier == "smoke" or few:
         verdict = "plumbing"
     elif observed.decision and not all(control.came_out for control in controls):
         verdict = "void"
-    return Evidence(controls, observed, verdict, expected, reason)
+    return Evidence(controls, observed, verdict, expected, reason, level)
 
 
 def _arm(
-    claim: Claim, tier: Tier, name: str, experiment: Experiment, required: Rule | AllOf | str
+    claim: Claim,
+    tier: Tier,
+    name: str,
+    experiment: Experiment,
+    required: Rule | AllOf | str,
+    alpha: float,
 ) -> Arm:
     started = time.perf_counter()
     own = isinstance(required, str)
@@ -249,7 +292,7 @@ def _arm(
         units = len(numbers)
         if units < 2:
             raise CannotResolveError(f"{units} of at least 2 units: too few for an interval")
-        decision = decide(rule, numbers, claim.family.alpha_of_each)
+        decision = decide(rule, numbers, alpha)
     except CannotResolveError as error:
         unresolved = str(error)
     seconds = time.perf_counter() - started

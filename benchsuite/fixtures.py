@@ -18,6 +18,7 @@ from benchsuite.experiments.attack_bank import AttackBank
 from benchsuite.experiments.attack_groups import AttackExperiment
 from benchsuite.experiments.canaries import CanaryExperiment
 from benchsuite.experiments.feature_audit import FeatureAuditExperiment, load_feature_case
+from benchsuite.experiments.growing import GrowingMembership
 from benchsuite.experiments.locality import LocalityExperiment
 from benchsuite.experiments.membership import MembershipExperiment
 from benchsuite.experiments.onion import OnionExperiment
@@ -32,6 +33,7 @@ from benchsuite.plugin import DEFAULTS, PAGES, RESULTS, VERDICT, own_subjects
 from benchsuite.progress import TrainingProgress
 from benchsuite.recording import Ground, record_evidence
 from benchsuite.report.terminal import failure
+from benchsuite.sequential import LOOKS, gather_until_decided
 from benchsuite.setting import (
     Prepared,
     Setting,
@@ -41,6 +43,7 @@ from benchsuite.setting import (
     prepare,
     train_attacks,
     train_canaries,
+    train_growing,
     train_planting,
     train_private,
     train_setting,
@@ -63,6 +66,12 @@ def setting(request: pytest.FixtureRequest) -> Setting:
 def trained(setting: Setting, pytestconfig: pytest.Config) -> Trained:
     """The setting's subject with its shadow bank, trained as far as the bank lacks it."""
     return _run_or_say(lambda: train_setting(_prepared(setting, pytestconfig)))
+
+
+@pytest.fixture(scope="session")
+def trained_growing(setting: Setting, pytestconfig: pytest.Config) -> TrainedFor[GrowingMembership]:
+    """The setting's subject with as much of its shadow bank as a first look needs."""
+    return _run_or_say(lambda: train_growing(_prepared(setting, pytestconfig), LOOKS[0]))
 
 
 @pytest.fixture(scope="session")
@@ -123,8 +132,12 @@ def _run_or_say(make: Callable[[], Made]) -> Made:
 
 
 @pytest.fixture(scope="session")
-def membership(trained: Trained) -> MembershipExperiment:
+def membership(request: pytest.FixtureRequest, setting: Setting) -> MembershipExperiment:
     """The membership paper's experiment on the setting's bank."""
+    if _until_decided(request.config, setting):
+        growing: TrainedFor[GrowingMembership] = request.getfixturevalue("trained_growing")
+        return growing.experiment
+    trained: Trained = request.getfixturevalue("trained")
     bank = trained.bank
     return MembershipExperiment(
         bank.column("pool", "confidence"),
@@ -256,6 +269,7 @@ def decide_claim(request: pytest.FixtureRequest, setting: Setting) -> Callable[[
 
     def run(claim: Claim, experiment: Any) -> None:
         trained: Trained | None = None
+        until_decided = _until_decided(request.config, setting)
         noting: AbstractContextManager[list[ShadowBank]] = nullcontext([])
         if isinstance(experiment, FeatureAuditExperiment):
             ground = Ground(experiment.case.name, setting.tier, experiment.case.digest, None)
@@ -268,9 +282,16 @@ def decide_claim(request: pytest.FixtureRequest, setting: Setting) -> Callable[[
             noting = trained.workshop.noting()
         try:
             with noting as banks:
-                evidence = gather(claim, experiment, setting.subject, setting.tier)
+                if until_decided and trained is not None:
+                    evidence, experiment = gather_until_decided(
+                        claim, experiment, setting.subject, setting.tier
+                    )
+                else:
+                    evidence = gather(claim, experiment, setting.subject, setting.tier)
         except (BankError, DataUnavailable, ImportError) as error:
             pytest.fail(str(error), pytrace=False)
+        if isinstance(experiment, GrowingMembership):
+            ground = ground._replace(bank=experiment.bank)  # as it is now
         if trained is not None and not trained.decides:
             evidence = evidence.as_plumbing()
         folder = Path(request.config.getoption("--reports"))
@@ -292,7 +313,14 @@ def decide_claim(request: pytest.FixtureRequest, setting: Setting) -> Callable[[
     return run
 
 
+def _until_decided(config: pytest.Config, setting: Setting) -> bool:
+    """Whether models are trained in parts: not where nothing is decided."""
+    miniature = setting.tier == "gpu" and config.getoption("--device") == "cpu"
+    return bool(config.getoption("--until-decided")) and setting.tier != "smoke" and not miniature
+
+
 _OWN_BANKS: dict[type[Any], str] = {
+    GrowingMembership: "trained_growing",
     CanaryExperiment: "trained_canaries",
     PrivacyExperiment: "trained_private",
     PlantingExperiment: "trained_planting",
@@ -322,4 +350,6 @@ def _rerun(request: pytest.FixtureRequest, setting: Setting) -> str:
         value = config.getoption(other)
         if value not in (None, DEFAULTS.get(other)):
             words.append(f"{other} {value}")
+    if config.getoption("--until-decided"):
+        words.append("--until-decided")
     return " ".join(words)

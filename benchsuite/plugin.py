@@ -10,6 +10,7 @@ import pytest
 
 from benchsuite.claim import TIERS, Claim
 from benchsuite.report.build import build
+from benchsuite.report.finding import models_saved
 from benchsuite.report.schema import Result, read_results
 from benchsuite.report.terminal import verdict_lines
 from benchsuite.setting import Setting
@@ -93,6 +94,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="train only N shadow models a bank: fewer than declared is plumbing, not a verdict",
     )
+    group.addoption(
+        "--until-decided",
+        action="store_true",
+        help="train a part of the declared models first, and more only until a claim is decided",
+    )
     # Exactly this flag: pytest-benchmark registers --benchmark-* alone and pytest takes no
     # abbreviations.
     group.addoption(
@@ -115,6 +121,12 @@ def pytest_configure(config: pytest.Config) -> None:
                 f"--subject={subject} is unknown: use module:attribute, or one of "
                 f"{', '.join(BUILT_IN)}"
             )
+    if config.getoption("--until-decided") and config.getoption("--shadows") is not None:
+        raise pytest.UsageError(
+            f"--until-decided decides on the declared models or fewer, and "
+            f"--shadows={config.getoption('--shadows')} on so many that nothing is decided: leave "
+            "one of them out"
+        )
     config.stash[RESULTS] = []
     config.stash[PAGES] = []
 
@@ -226,6 +238,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     terminalreporter.section("findings")
     terminalreporter.write_line(verdict_lines(results))
+    if (saved := models_saved(results)) is not None:
+        terminalreporter.write_line(f"\nmodels saved: {saved:,}, which no finding needed")
     try:
         page = build(Path(config.getoption("--reports")), root=config.rootpath)
     except (OSError, ValueError) as error:

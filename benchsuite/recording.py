@@ -12,7 +12,7 @@ from benchsuite.provenance import provenance
 from benchsuite.report.artifacts import save_artifact
 from benchsuite.report.results import results_of
 from benchsuite.report.schema import PLUMBING, Artifact, Result, record
-from benchsuite.shadows import ShadowBank
+from benchsuite.shadows import Fill, ShadowBank
 
 
 class Ground(NamedTuple):
@@ -73,7 +73,7 @@ def record_evidence(
             if (arrays := experiment.figure(kind)) is not None
         )
     banks = more if bank is None else (bank, *more)
-    fills = {each.key: each.fill for each in banks if each.fill is not None}
+    fills = _fills_of(banks)
     results = results_of(
         claim,
         evidence,
@@ -101,6 +101,22 @@ def record_evidence(
     )
     record(folder, results)
     return results
+
+
+def _fills_of(banks: Sequence[ShadowBank]) -> dict[str, Fill]:
+    """What was trained of each bank, by its key; of one that grew, in all its parts together."""
+    parts: dict[str, dict[int, ShadowBank]] = {}
+    for bank in banks:
+        parts.setdefault(bank.key, {})[id(bank)] = bank
+    fills = {}
+    for key, grown in parts.items():
+        of_each = [bank.fill for bank in grown.values() if bank.fill is not None]
+        if of_each:
+            trained = sum(fill.models_trained for fill in of_each)
+            models = max(fill.models_trained + fill.models_reused for fill in of_each)
+            seconds = math.fsum(fill.seconds for fill in of_each)
+            fills[key] = Fill(trained, max(0, models - trained), seconds)
+    return fills
 
 
 def _of_bank(bank: ShadowBank) -> dict[str, Any]:

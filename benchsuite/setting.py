@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from benchsuite.claim import Tier
 from benchsuite.experiments.canaries import CanaryExperiment
+from benchsuite.experiments.growing import GrowingMembership
 from benchsuite.experiments.planting import PlantingExperiment
 from benchsuite.experiments.privacy import PrivacyExperiment
 from benchsuite.experiments.sizes import (
@@ -151,6 +152,28 @@ def train_setting(prepared: Prepared) -> Trained:
         design.block * size.references,
         decides=enough and not prepared.miniature,
         miniature=prepared.miniature,
+    )
+
+
+def train_growing(prepared: Prepared, share: float) -> TrainedFor[GrowingMembership]:
+    """Train a setting's references and this share of the declared targets; more when asked for.
+
+    Raises:
+        ValueError: as `train_shadows`.
+        BankError: as `train_shadows`.
+    """
+    subject, setting = prepared.subject, prepared.setting
+    design = Balanced(len(subject.pool), subject.share)
+    size = membership_size(setting.subject, setting.tier, design, None)
+    experiment = GrowingMembership.of(subject, prepared.workshop, size, share)
+    return TrainedFor(
+        setting,
+        subject,
+        experiment.bank,
+        prepared.workshop,
+        experiment.references,
+        decides=True,
+        experiment=experiment,
     )
 
 

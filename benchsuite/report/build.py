@@ -19,7 +19,7 @@ from benchsuite.report.cost import read_cost
 from benchsuite.report.cost_figures import growth_figure
 from benchsuite.report.drawing import Drawing
 from benchsuite.report.files import write_atomically
-from benchsuite.report.finding import Finding
+from benchsuite.report.finding import Finding, models_saved
 from benchsuite.report.schema import RESULTS, Result, read_results
 
 PAGE = "index.html"
@@ -212,6 +212,7 @@ def _origin(results: Sequence[Result]) -> dict[str, str]:
         for key, cost in result.provenance.get("banks", {}).items():
             banks[key] = max(cost, banks.get(key, [0.0, 0, 0]))
     seconds, trained = (math.fsum(cost[k] for cost in banks.values()) for k in (0, 1))
+    saved = models_saved(results)
     facts = {
         "Recorded": times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}",
         "Machine": values("machine"),
@@ -223,5 +224,6 @@ def _origin(results: Sequence[Result]) -> dict[str, str]:
         ),
         "Commit": values("git"),
         "Training": f"{trained:,.0f} models in {wording.duration(seconds)}" if trained else "",
+        "Models saved": "" if saved is None else f"{saved:,}, which no finding needed",
     }
     return {name: fact for name, fact in facts.items() if fact}

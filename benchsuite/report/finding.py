@@ -1,6 +1,7 @@
 """All arms of one claim on one subject at one tier, as a card shows them."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from urllib.parse import quote
@@ -82,6 +83,19 @@ class Finding:
         return _factor(deciding(self.observed))
 
     @property
+    def looked(self) -> str:
+        """Of --until-decided: after how many units, and without how many models; or ""."""
+        result = self.observed
+        if result.looks <= 1:
+            return "took all its models at once" if result.looks else ""
+        if not result.models_saved:
+            return f"not decided before all {result.declared_units} units"
+        return (
+            f"decided after {len(result.units)} of {result.declared_units} units; "
+            f"{result.models_saved:,} models not needed"
+        )
+
+    @property
     def failed_controls(self) -> list[Result]:
         """Controls that did not come out as they have to."""
         return [control for control in self.controls if not control.as_expected]
@@ -144,6 +158,23 @@ def deciding(result: Result) -> Part | None:
         if part.rule and (part.estimate, part.interval) == (result.estimate, result.interval):
             return part
     return Part("", result.rule, result.estimate, result.interval, "", None)
+
+
+def models_saved(results: Iterable[Result]) -> int | None:
+    """Models that --until-decided did without, or None where nothing was trained in parts.
+
+    Findings share banks, so that of each bank only what none of them needed is saved.
+    """
+    observed = [result for result in results if result.arm == OBSERVED]
+    if not any(result.looks > 1 for result in observed):
+        return None
+    saved: dict[str, int] = {}
+    for result in observed:
+        own = str(result.provenance.get("bank", ""))
+        for bank in {own, *result.provenance.get("banks", {})} - {""}:
+            without = result.models_saved if bank == own else 0
+            saved[bank] = min(without, saved.get(bank, without))
+    return sum(saved.values())
 
 
 def _strip(arm: Result, part: Part | None) -> strip.Strip | None:

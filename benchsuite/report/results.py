@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from benchsuite.claim import OBSERVED, Arm, Claim, Evidence, Tier
+from benchsuite.claim import OBSERVED, Arm, Claim, Evidence, Look, Tier
 from benchsuite.report.schema import SCHEMA, Artifact, Part, Result
 
 
@@ -30,6 +30,7 @@ def results_of(
         rerun: command that runs it again.
         provenance: where it came from; its "seed" becomes part of each unit's.
     """
+    look = evidence.look or Look(0, 0, 0)
 
     def line(arm: Arm) -> Result:
         observed = arm.name == OBSERVED
@@ -56,7 +57,7 @@ def results_of(
             rule=str(arm.rule),
             estimate=None if decision is None else decision.estimate,
             interval=(-math.inf, math.inf) if decision is None else decision.interval,
-            alpha=claim.family.alpha_of_each,
+            alpha=evidence.alpha,
             parts=tuple(
                 Part(
                     part.name,
@@ -77,6 +78,9 @@ def results_of(
             seconds=arm.seconds,
             rerun=rerun,
             provenance=provenance,
+            look=look.number,
+            looks=look.of,
+            models_saved=look.models_saved,
             **cost,
         )
 

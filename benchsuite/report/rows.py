@@ -1,7 +1,7 @@
 """Dataclasses as JSON objects and back, every field checked against its type."""
 
 import math
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_origin
 
 import numpy as np
@@ -37,18 +37,26 @@ def to_row(where: str, value: Any) -> Any:
 
 
 def from_row(cls: type, row: Any) -> Any:
-    """The dataclass `cls` of a JSON object; ValueError for fields of other names or types."""
+    """The dataclass `cls` of a JSON object; ValueError for fields of other names or types.
+
+    A field with a default may be missing: what was written before there was such a field is read.
+    """
     if not isinstance(row, dict):
         raise ValueError(f"{row!r} where a {cls.__name__.lower()} was expected")
     names = [field.name for field in fields(cls)]
+    needed = [field.name for field in fields(cls) if field.default is MISSING]
     for wrong, said in (
-        ([name for name in names if name not in row], "misses field"),
+        ([name for name in needed if name not in row], "misses field"),
         ([name for name in row if name not in names], "has an unknown field"),
     ):
         if wrong:
             raise ValueError(f"the {cls.__name__.lower()} {said} {wrong[0]!r}")
     return cls(
-        **{field.name: _value(field.name, field.type, row[field.name]) for field in fields(cls)}
+        **{
+            field.name: _value(field.name, field.type, row[field.name])
+            for field in fields(cls)
+            if field.name in row
+        }
     )
 
 

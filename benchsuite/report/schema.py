@@ -66,6 +66,9 @@ class Result:
     `says` is the finding or, of a control, what it breaks. Where the sample cannot answer,
     `unresolved` says why; estimate, parts and units are missing.
     `train_seconds` and `models_trained` count this run alone; `seconds` is deciding, not training.
+    Under --until-decided it was decided at `look` of `looks`, at that look's `alpha`, on
+    `models_saved` models fewer than declared; `looks` is 1 where all were taken at once, and 0
+    without that option.
     """
 
     schema: int
@@ -98,6 +101,9 @@ class Result:
     models_reused: int
     rerun: str
     provenance: dict[str, Any]
+    look: int = 0
+    looks: int = 0
+    models_saved: int = 0
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:

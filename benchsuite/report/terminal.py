@@ -64,7 +64,7 @@ def _notes(finding: Finding) -> list[str]:
         most = max((units for units in needed if units is not None), default=0)
         would = f"{most:,} units would" if None not in needed else "no practicable number would"
         notes.append(f"{would} decide, {len(result.units)} were run")
-    return [note for note in notes if note]
+    return [note for note in (*notes, finding.looked) if note]
 
 
 def _of_control(control: Result) -> str:

@@ -14,6 +14,7 @@ from benchsuite.report import attack_figures, figures, strip, wording
 from benchsuite.report.__main__ import main
 from benchsuite.report.artifacts import save_artifact
 from benchsuite.report.build import build
+from benchsuite.report.finding import models_saved
 from benchsuite.report.schema import RESULTS, SCHEMA, Part, Result, record
 
 ALPHA = 0.05 / 8
@@ -989,3 +990,45 @@ def test_a_page_that_cannot_be_written_is_said_and_leaves_no_half(tmp_path, caps
     assert main([str(tmp_path)]) == 2
     assert "cannot write to" in capsys.readouterr().err
     assert not list(tmp_path.glob(".index*"))
+
+
+# ---- --until-decided ---------------------------------------------------------------------------
+
+
+def saving(claim, models, bank="ba2c", looks=3, banks=None):
+    costs = {key: [1.0, 1, 0] for key in banks or [bank]}
+    provenance = {**PROVENANCE, "bank": bank, "banks": costs}
+    found = part(0.5, 0.1, "> 0")
+    return arms(
+        claim,
+        "It holds.",
+        found,
+        provenance=provenance,
+        look=looks and 1,
+        looks=looks,
+        models_saved=models,
+    )
+
+
+def test_a_bank_saves_what_none_of_its_findings_needed():
+    one, other = saving("one", 512), saving("other", 256)
+    assert models_saved(one) == 512
+    assert models_saved([*one, *other]) == models_saved([*other, *one]) == 256
+    assert models_saved([*one, *saving("of another bank", 100, "0ther")]) == 612
+    # A finding that took all models of that bank, as its own or beside another.
+    assert models_saved([*one, *saving("at once", 0, looks=1)]) == 0
+    assert models_saved([*one, *saving("beside", 7, "0ther", banks=["0ther", "ba2c"])]) == 7
+
+
+def test_nothing_is_said_of_saving_where_nothing_was_trained_in_parts():
+    for looks in (0, 1):
+        assert models_saved(saving("one", 0, looks=looks)) is None
+
+
+def test_the_page_prints_what_was_saved(tmp_path):
+    record(tmp_path, saving("one", 512))
+    page = build(tmp_path).read_text()
+    assert "<dt>Models saved</dt><dd>512, which no finding needed</dd>" in page
+    assert "decided after 8 of 8 units; 512 models not needed, at look 1 of 3" in page
+    record(tmp_path, saving("other", 0))
+    assert "<dt>Models saved</dt><dd>0, which no finding needed</dd>" in build(tmp_path).read_text()

@@ -275,6 +275,19 @@ def test_a_line_of_another_shape_is_named(tmp_path, changes, said):
         read_results(tmp_path)
 
 
+def test_lines_from_before_looks_are_read(tmp_path):
+    record(tmp_path, [result(look=2, looks=3, models_saved=512)])
+    (read,) = read_results(tmp_path)
+    assert (read.look, read.looks, read.models_saved) == (2, 3, 512)
+    path = tmp_path / RESULTS
+    row = json.loads(path.read_text())
+    path.write_text(
+        json.dumps({key: row[key] for key in row if key not in ("look", "looks", "models_saved")})
+        + "\n"
+    )
+    assert read_results(tmp_path) == [result()]
+
+
 def test_a_repeated_line_is_named(tmp_path):
     record(tmp_path, [result()])
     path = tmp_path / RESULTS

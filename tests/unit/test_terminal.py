@@ -145,3 +145,20 @@ def test_the_longest_names_of_the_first_family_fit_in_the_width():
     lines = verdict_lines([observed, control(observed, "shuffled-memorization", 0.0342, -0.1, 0.2)])
     assert max(map(len, lines.splitlines())) <= WIDTH
     assert lines.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("looked", "said"),
+    [
+        ({}, None),
+        ({"looks": 1, "look": 1}, "took all its models at once"),
+        (
+            {"looks": 3, "look": 2, "models_saved": 1512, "declared_units": 4},
+            "decided after 2 of 4 units; 1,512 models not needed",
+        ),
+        ({"looks": 3, "look": 3}, "not decided before all 2 units"),
+    ],
+)
+def test_a_line_says_after_how_many_units_it_was_decided(looked, said):
+    line = verdict_lines([finding("a", 1.0, 0.5, 1.5, **looked)])
+    assert (said in line) if said else not any(word in line for word in ("units", "models"))
