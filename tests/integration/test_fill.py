@@ -21,6 +21,7 @@ from benchsuite.shadows import (
     ShadowBank,
     Tied,
     fill,
+    local,
     shards,
     work,
 )
@@ -632,7 +633,7 @@ def test_an_error_in_a_worker_surfaces_at_once(tmp_path, monkeypatch):
             time.sleep(0.01)
 
     monkeypatch.setattr("benchsuite.shadows.work.train", broken)
-    monkeypatch.setattr(fill, "cores", lambda: 2)
+    monkeypatch.setattr(local, "cores", lambda: 2)
     threads, before = torch.get_num_threads(), time.perf_counter()
     with pytest.raises(KeyError, match="a bug"):
         train_shadows(SUBJECT, 64 * 20, folder=tmp_path)
@@ -704,7 +705,7 @@ def test_two_calls_at_once_train_every_shard_once(tmp_path):
 def test_the_number_of_threads_does_not_matter(tmp_path, monkeypatch):
     banks = []
     for cores in (1, 4):
-        monkeypatch.setattr(fill, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(local, "cores", lambda cores=cores: cores)
         banks.append(shards_of(train_shadows(SUBJECT, 192, folder=tmp_path / str(cores))))
     assert banks[0] == banks[1]
 
