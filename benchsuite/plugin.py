@@ -13,6 +13,7 @@ from benchsuite.report.build import build
 from benchsuite.report.schema import Result, read_results
 from benchsuite.report.terminal import verdict_lines
 from benchsuite.setting import Setting
+from benchsuite.shadows.executors import parsed
 from benchsuite.subject import BUILT_IN
 
 pytest_plugins = ("benchsuite.fixtures",)
@@ -20,7 +21,7 @@ pytest_plugins = ("benchsuite.fixtures",)
 VERDICT = "verdict"
 """Name of the property by which a test's report carries its claim's verdict."""
 
-DEFAULTS = {"--banks": ".banks", "--reports": "reports"}
+DEFAULTS = {"--banks": ".banks", "--reports": "reports", "--executor": "local"}
 
 RESULTS = pytest.StashKey[list[Result]]()
 """What this session of claims has recorded."""
@@ -88,6 +89,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where to train, such as cpu or cuda (default: cuda for the gpu tier, else cpu)",
     )
     group.addoption(
+        "--executor",
+        default=DEFAULTS["--executor"],
+        metavar="WHERE",
+        help="who trains: local, ray[:ADDRESS] or slurm[:PARTITION] (default: local)",
+    )
+    group.addoption(
         "--shadows",
         type=int,
         metavar="N",
@@ -115,6 +122,10 @@ def pytest_configure(config: pytest.Config) -> None:
                 f"--subject={subject} is unknown: use module:attribute, or one of "
                 f"{', '.join(BUILT_IN)}"
             )
+    try:
+        parsed(config.getoption("--executor"))
+    except ValueError as error:
+        raise pytest.UsageError(f"--executor: {error}") from error
     config.stash[RESULTS] = []
     config.stash[PAGES] = []
 

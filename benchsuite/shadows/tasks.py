@@ -1,7 +1,7 @@
 """Training of a bank on any executor: what its tasks are, and who waits for them.
 
-A task is some stacks of one shard: an eighth of it, or one stack where that is more. Of large models
-a lost worker then loses minutes, and of small ones there are few tasks to start. It is a pure
+A task is some stacks of one shard: an eighth of it, or one stack where that is more. Who dies of
+large models then loses minutes, and of small ones there are few tasks to start. It is a pure
 function of the pickled work, which has the data in it, and of a range of models; what they say and
 their weights come back as its value, so that machines need no common file system.
 
@@ -27,11 +27,12 @@ from numpy.typing import NDArray
 import benchsuite
 from benchsuite.data.sources import DataUnavailable
 from benchsuite.shadows import columns as columns_module
+from benchsuite.shadows.clusters import ClusterExecutor, ExecutorError
 from benchsuite.shadows.columns import Column
 from benchsuite.shadows.execution import check_device, exact_on_cuda
 from benchsuite.shadows.work import Trained, Values, Work, joined
 from benchsuite.shadows.workers import (
-    TORCH_STARTS_WITH,
+    TORCH_IS_SET,
     NoWorkerError,
     pickled,
     torch_is_as_it_starts,
@@ -44,24 +45,6 @@ WORKERS = 32
 """Of an executor that does not say how many it has; twice as many tasks are out at once."""
 
 Part = Callable[[Work], Any]
-
-
-class ExecutorError(RuntimeError):
-    """An executor cannot be reached, lost a task, or has workers that cannot do it."""
-
-
-class ClusterExecutor(Executor):
-    """An executor that gives each task cores and GPUs of its own."""
-
-    def submit_on(
-        self, cores: int, gpus: int, call: Callable[..., Any], /, *args: Any
-    ) -> Future[Any]:
-        """As `submit`, on a machine that has so many free."""
-        raise NotImplementedError
-
-    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """As `submit_on`, on one core."""
-        return self.submit_on(1, 0, partial(call, **kwargs), *args)
 
 
 class Outcome(NamedTuple):
@@ -232,7 +215,7 @@ def _performed(part: Part, key: str, pickled_work: bytes, versions: dict[str, st
                 "same on both"
             )
     if not torch_is_as_it_starts():
-        raise ExecutorError(f"{here} has torch set otherwise than it starts: {TORCH_STARTS_WITH}")
+        raise ExecutorError(f"on a worker of the executor {TORCH_IS_SET}")
     try:
         work = _loaded(key, pickled_work)
         device, threads = work.execution.device, work.execution.threads

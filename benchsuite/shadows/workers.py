@@ -38,6 +38,8 @@ _START = (
 _PACKAGE = __name__.partition(".")[0]
 _STANDARD = sysconfig.get_paths()["stdlib"]
 
+TORCH_IS_SET = "torch is set otherwise than in a new process: set its types and precision back"
+
 _idle: list["Worker"] = []
 _changing = threading.Lock()
 _pickling = threading.Lock()
@@ -181,18 +183,12 @@ def pickled(work: Work) -> bytes:
     if _serving:
         raise NoWorkerError("this process is a worker")
     if not torch_is_as_it_starts():
-        raise NoWorkerError(f"torch is set otherwise than in a new process: {TORCH_STARTS_WITH}")
+        raise NoWorkerError(TORCH_IS_SET)
     with _pickling, _own_modules_by_value():  # cloudpickle's registry is the whole process's
         try:
             return bytes(cloudpickle.dumps(work, protocol=pickle.HIGHEST_PROTOCOL))
         except Exception as error:  # whatever a user's class raises when it is pickled
             raise NoWorkerError(f"it cannot be pickled ({error!r})") from error
-
-
-TORCH_STARTS_WITH = (
-    "set float32, the highest matmul precision, denormals and oneDNN as they were, and no "
-    "deterministic algorithms"
-)
 
 
 def torch_is_as_it_starts() -> bool:
