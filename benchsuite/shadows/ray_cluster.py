@@ -47,6 +47,7 @@ class RayExecutor(ClusterExecutor):
             ) from error
         slots = self._ray.cluster_resources().get("CPU", 0)
         self._max_workers = max(WORKERS, int(slots))
+        self._remote = self._ray.remote(_called)
         self._open: set[Task] = set()
         self._large: tuple[bytes, Any] | None = None
         self._shut = False
@@ -70,8 +71,8 @@ class RayExecutor(ClusterExecutor):
                 "ray start --address=HOST:PORT, or use --device cpu"
             )
         cores = min(cores, int(max((node.get("CPU", 0) for node in nodes), default=cores)))
-        remote = self._ray.remote(call).options(num_cpus=cores, num_gpus=gpus, max_retries=RETRIES)
-        ref = remote.remote(*(self._stored(arg) for arg in args))
+        sized = self._remote.options(num_cpus=cores, num_gpus=gpus, max_retries=RETRIES)
+        ref = sized.remote(call, *(self._stored(arg) for arg in args))
         task = Task()
         with self._changing:
             self._open.add(task)
@@ -109,6 +110,11 @@ class RayExecutor(ClusterExecutor):
             if self._large is None or self._large[0] is not arg:
                 self._large = arg, self._ray.put(arg)
             return self._large[1]
+
+
+def _called(call: Callable[..., Any], *args: Any) -> Any:
+    """What Ray runs: it takes no partial functions."""
+    return call(*args)
 
 
 def _answer(done: Future[Any]) -> tuple[Any, BaseException | None]:

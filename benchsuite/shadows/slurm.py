@@ -181,5 +181,7 @@ def _of_slurm(error: Exception) -> str:
     """The line of submitit's message, or of the log in it, that says what happened."""
     lines = [line.strip() for line in str(error).splitlines()]
     lines = [line for line in lines if re.search(r"\w", line)]
-    telling = [line for line in lines if re.match(r"(sbatch: error|\w*Error\b)", line)]
+    telling = [
+        line for line in lines if re.match(r"sbatch: error|\w*Error\b|has not produced", line)
+    ]
     return (telling or lines or [type(error).__name__])[-1]

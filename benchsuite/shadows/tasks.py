@@ -158,13 +158,13 @@ class ExecutorTrainer:
 
 
 def _line(error: BaseException) -> str:
-    """An error's class and the line of its text that says most."""
+    """An error's class, unless it is ours, and the line of its text that says most."""
     ruler = {"-", "="}
     lines = [line.strip() for line in str(error).splitlines()]
     lines = [line for line in lines if line and set(line) - ruler]
     missing = [line for line in lines if line.startswith("ModuleNotFoundError")]
     said = (missing or lines or ["it says no more"])[0]
-    return f"{type(error).__name__}: {said}"
+    return said if isinstance(error, ExecutorError) else f"{type(error).__name__}: {said}"
 
 
 def check_named(device: str) -> None:
