@@ -37,6 +37,10 @@ def looped():
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ELU(), nn.Linear(8, 10))
 
 
+def digits_cnn_of_4():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 10))
+
+
 STACKED = Subject(
     "stacked", data(32), data(8), partial(mlp, 16, 8, 10), Recipe(epochs=2), model_version="1"
 )
@@ -119,6 +123,23 @@ def test_any_executor_writes_the_bytes_that_one_process_writes(
     assert calls == [
         (done, models, done) for done in range(models // steps, models + 1, models // steps)
     ]
+
+
+def test_a_task_of_several_stacks_trains_stack_by_stack(tmp_path, monkeypatch, alone):
+    subject = replace(STACKED, name="cnn", model=digits_cnn_of_4, recipe=Recipe(epochs=1))
+    expected, ranges, real = alone(subject, 64), [], tasks.Work.train
+
+    def watched(self, first, last, *more):
+        ranges.append((first, last))
+        return real(self, first, last, *more)
+
+    monkeypatch.setattr(tasks.Work, "train", watched)
+    monkeypatch.setattr(tasks, "TASKS_PER_SHARD", 1)
+    with Watched(2) as executor:
+        bank = train(subject, 64, folder=tmp_path, executor=executor)
+    assert (len(executor.values), bank.execution.stack) == (1, 32)
+    assert ranges == [(0, 32), (32, 64)]
+    assert contents(bank) == expected
 
 
 def test_the_threads_of_torch_are_the_banks_and_put_back(tmp_path, monkeypatch):
@@ -440,8 +461,12 @@ def test_on_ray_a_bank_of_cuda_is_trained_where_a_gpu_is_lent(tmp_path, on_ray):
     """One node says that it has one, which is not so: the worker there says it."""
     with pytest.raises(ExecutorError, match="on a worker of the executor, device='cuda' cannot be"):
         train_shadows(STACKED, 64, folder=tmp_path, device="cuda", executor=on_ray)
-    assert on_ray.submit_on(1, 1, os.environ.get, "CUDA_VISIBLE_DEVICES").result(30) == "0"
-    assert on_ray.submit_on(1, 0, os.environ.get, "CUDA_VISIBLE_DEVICES").result(30) != "0"
+
+    def seen():
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    assert on_ray.submit_on(1, 1, seen).result(60) == "0"
+    assert on_ray.submit_on(1, 0, seen).result(60) != "0"
     with pytest.raises(ExecutorError, match="no node of the Ray cluster has a GPU, which"):
         on_ray.submit_on(1, 2, os.getpid)
 
@@ -577,7 +602,45 @@ def test_a_cancelled_job_ends(tmp_path, on_submitit):
     assert not (tmp_path / "jobs").exists()
 
 
-SBATCH = """#!/bin/sh
+def command(folder, name, does):
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{does}")
+    path.chmod(0o755)
+
+
+# What Slurm does, as far as submitit sees it: a job's script runs elsewhere, later.
+RUNS = """
+export SLURM_JOB_ID=$$ SLURM_NTASKS=1 SLURM_JOB_NUM_NODES=1
+export SLURM_NODEID=0 SLURM_PROCID=0 SLURM_LOCALID=0
+setsid sh "$1" > /dev/null 2>&1 &
+echo "Submitted batch job $$"
+"""
+STARTS = """
+while [ "${1#--}" != "$1" ]; do
+  case "$1" in --output|--error) shift ;; esac
+  shift
+done
+exec "$@"
+"""
+
+
+def test_jobs_of_slurm_write_the_bytes_that_one_process_writes(tmp_path, alone, monkeypatch):
+    """Slurm's commands are stood in for; submitit's own are as they are."""
+    pytest.importorskip("submitit")
+    command(tmp_path, "sbatch", RUNS)
+    command(tmp_path, "srun", STARTS)
+    command(tmp_path, "sacct", 'echo "JobID|State|NodeList"')
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.chdir(tmp_path)
+    with executor_for("slurm") as executor:
+        bank = train(STACKED, 128, folder=tmp_path / "banks", executor=executor)
+    assert bank.fill.models_trained == 128
+    assert contents(bank) == alone(STACKED, 128)
+    assert not (tmp_path / ".slurm").exists()
+
+
+REFUSES = """
 cp "$1" {script}
 echo "sbatch: error: invalid partition specified: gpu7" >&2
 echo "sbatch: error: Batch job submission failed: Invalid partition name specified" >&2
@@ -588,10 +651,8 @@ exit 1
 def test_a_partition_that_sbatch_does_not_know_is_named(tmp_path, monkeypatch):
     pytest.importorskip("submitit")
     script = tmp_path / "script"
-    for name, does in (("sbatch", SBATCH.format(script=script)), ("srun", "#!/bin/sh\n")):
-        command = tmp_path / name
-        command.write_text(does)
-        command.chmod(0o755)
+    command(tmp_path, "sbatch", REFUSES.format(script=script))
+    command(tmp_path, "srun", STARTS)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.chdir(tmp_path)
     with executor_for("slurm:gpu7") as executor:
