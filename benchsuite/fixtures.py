@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,7 @@ from benchsuite.setting import (
     train_private,
     train_setting,
 )
-from benchsuite.shadows import BankError, ShadowBank
+from benchsuite.shadows import BankError, ExecutorError, ShadowBank, executor_for
 from benchsuite.subject import Subject
 from benchsuite.workshop import Workshop
 
@@ -114,19 +115,33 @@ def _prepared(setting: Setting, config: pytest.Config) -> Prepared:
             device=device,
             shadows=config.getoption("--shadows"),
             watch=partial(TrainingProgress, config),
+            executor=_executor(config),
         )
     except DataUnavailable as error:
         if setting.tier == "cpu":  # which asks for no download: it decides what is here
             pytest.skip(str(error))
         pytest.fail(str(error), pytrace=False)
-    except ValueError as error:
+    except (ValueError, ExecutorError, ImportError) as error:
         pytest.fail(str(error), pytrace=False)
+
+
+_EXECUTOR = pytest.StashKey[Executor | None]()
+
+
+def _executor(config: pytest.Config) -> Executor | None:
+    """The session's, which is left when pytest ends."""
+    if _EXECUTOR not in config.stash:
+        executor = executor_for(config.getoption("--executor"))
+        config.stash[_EXECUTOR] = executor
+        if executor is not None:
+            config.add_cleanup(partial(executor.shutdown, cancel_futures=True))
+    return config.stash[_EXECUTOR]
 
 
 def _run_or_say(make: Callable[[], Made]) -> Made:
     try:
         return make()
-    except (ValueError, BankError, DataUnavailable, ImportError) as error:
+    except (ValueError, BankError, ExecutorError, DataUnavailable, ImportError) as error:
         message = str(error)
     pytest.fail(message, pytrace=False)  # outside, or pytest would print the error as well
 
@@ -288,7 +303,7 @@ def decide_claim(request: pytest.FixtureRequest, setting: Setting) -> Callable[[
                     )
                 else:
                     evidence = gather(claim, experiment, setting.subject, setting.tier)
-        except (BankError, DataUnavailable, ImportError) as error:
+        except (BankError, ExecutorError, DataUnavailable, ImportError) as error:
             pytest.fail(str(error), pytrace=False)
         if isinstance(experiment, GrowingMembership):
             ground = ground._replace(bank=experiment.bank)  # as it is now
@@ -346,7 +361,7 @@ def _rerun(request: pytest.FixtureRequest, setting: Setting) -> str:
     words = [f"pytest {file}::{node.originalname}", f"-m {setting.tier}"]
     words.append(f"{option} {setting.subject}" if own else f"-k {setting.subject}")
     audits = ("--target", "--outputs", "--epsilon") if "audited" in request.fixturenames else ()
-    for other in (*audits, "--device", "--shadows", "--banks", "--reports"):
+    for other in (*audits, "--device", "--executor", "--shadows", "--banks", "--reports"):
         value = config.getoption(other)
         if value not in (None, DEFAULTS.get(other)):
             words.append(f"{other} {value}")

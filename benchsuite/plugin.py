@@ -14,6 +14,7 @@ from benchsuite.report.finding import models_saved
 from benchsuite.report.schema import Result, read_results
 from benchsuite.report.terminal import verdict_lines
 from benchsuite.setting import Setting
+from benchsuite.shadows.executors import parsed
 from benchsuite.subject import BUILT_IN
 
 pytest_plugins = ("benchsuite.fixtures",)
@@ -21,7 +22,7 @@ pytest_plugins = ("benchsuite.fixtures",)
 VERDICT = "verdict"
 """Name of the property by which a test's report carries its claim's verdict."""
 
-DEFAULTS = {"--banks": ".banks", "--reports": "reports"}
+DEFAULTS = {"--banks": ".banks", "--reports": "reports", "--executor": "local"}
 
 RESULTS = pytest.StashKey[list[Result]]()
 """What this session of claims has recorded."""
@@ -89,6 +90,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where to train, such as cpu or cuda (default: cuda for the gpu tier, else cpu)",
     )
     group.addoption(
+        "--executor",
+        default=DEFAULTS["--executor"],
+        metavar="WHERE",
+        help="who trains: local, ray[:ADDRESS] or slurm[:PARTITION] (default: local)",
+    )
+    group.addoption(
         "--shadows",
         type=int,
         metavar="N",
@@ -127,6 +134,10 @@ def pytest_configure(config: pytest.Config) -> None:
             f"--shadows={config.getoption('--shadows')} on so many that nothing is decided: leave "
             "one of them out"
         )
+    try:
+        parsed(config.getoption("--executor"))
+    except ValueError as error:
+        raise pytest.UsageError(f"--executor: {error}") from error
     config.stash[RESULTS] = []
     config.stash[PAGES] = []
 

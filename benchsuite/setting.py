@@ -1,6 +1,7 @@
 """What one item of a claim runs on: a subject at a tier, and its bank of the declared size."""
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -110,6 +111,7 @@ def prepare(
     device: str | None,
     shadows: int | None,
     watch: Callable[[str], Watcher],
+    executor: Executor | None = None,
 ) -> Prepared:
     """Load a setting's subject.
 
@@ -125,7 +127,8 @@ def prepare(
     in_miniature = setting.tier == "gpu" and device == "cpu"
     if in_miniature:
         subject = miniature(subject)
-    workshop = Workshop(folder, device or ("cuda" if setting.tier == "gpu" else "cpu"), watch)
+    chosen = device or ("cuda" if setting.tier == "gpu" else "cpu")
+    workshop = Workshop(folder, chosen, watch, executor)
     return Prepared(setting, subject, workshop, shadows, in_miniature)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -33,12 +34,20 @@ class Workshop:
         folder: where banks lie.
         device: to train on.
         watch: makes the watcher of one bank, from its subject's name.
+        executor: to train on, or None for this process.
     """
 
-    def __init__(self, folder: str | Path, device: str, watch: Callable[[str], Watcher]) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        device: str,
+        watch: Callable[[str], Watcher],
+        executor: Executor | None = None,
+    ) -> None:
         self.folder = folder
         self.device = device
         self.watch = watch
+        self.executor = executor
         self._banks: dict[str, ShadowBank] = {}
         self._noted: list[ShadowBank] | None = None
 
@@ -54,7 +63,7 @@ class Workshop:
         """The subject's bank of so many models, trained as far as it lacks them; once a session.
 
         Raises:
-            ValueError, BankError: as `train_shadows`.
+            ValueError, BankError, ExecutorError: as `train_shadows`.
         """
         chosen = Balanced(len(subject.pool), subject.share) if design is None else design
         said_of = {"test": subject.test, **(probes or {})}  # which the identity leaves out
@@ -73,6 +82,7 @@ class Workshop:
                 device=self.device,
                 progress=watcher,
                 say=watcher.say,
+                executor=self.executor,
             )
             assert bank.fill is not None
             watcher.finish(bank.fill)

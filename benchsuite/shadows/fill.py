@@ -3,13 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -19,6 +18,7 @@ from benchsuite.shadows.calibration import fastest
 from benchsuite.shadows.columns import COLUMNS, Column, probes_of
 from benchsuite.shadows.design import Balanced, Design
 from benchsuite.shadows.execution import Execution, check_device, executions
+from benchsuite.shadows.local import LocalTrainer
 from benchsuite.shadows.shards import (
     BankError,
     Header,
@@ -29,16 +29,9 @@ from benchsuite.shadows.shards import (
     shard_path,
     write_shard,
 )
-from benchsuite.shadows.work import Trained, Work
-from benchsuite.shadows.workers import (
-    NoWorkerError,
-    Worker,
-    check_not_serving,
-    forget_work,
-    idle_worker,
-    pickled,
-    put_back,
-)
+from benchsuite.shadows.tasks import ExecutorTrainer, check_named
+from benchsuite.shadows.work import Trained, Values, Work
+from benchsuite.shadows.workers import check_not_serving
 from benchsuite.subject import Subject
 from benchsuite.training import Precision, Strategy
 
@@ -48,10 +41,30 @@ in this call, seconds so far."""
 
 KEEP_WEIGHTS_BELOW = 1024**2
 """Bytes of weights per model up to which they are kept: a later column then needs no training."""
-WORTH_PROCESSES = 10.0
-"""Seconds of training left, at the rate so far, for which worker processes are started.
 
-Once started they serve every later bank."""
+
+class Trainer(Protocol):
+    """Trains and asks models; whoever calls it, in threads of this process, writes them down.
+
+    Attributes:
+        shards_at_once: how many shards shall be out at once, a thread for each.
+    """
+
+    shards_at_once: int
+
+    def train(self, first: int, last: int, count: Callable[[int], None]) -> Trained:
+        """Train the models first to last - 1; `count` is told how many are done, part by part.
+
+        The weights of models of more than `KEEP_WEIGHTS_BELOW` may be left out.
+        """
+
+    def ask(
+        self, columns: tuple[Column, ...], first: int, weights: dict[str, NDArray[Any]]
+    ) -> Values:
+        """What models say whose weights are kept, from `first` on."""
+
+    def close(self) -> None:
+        """End what is still being trained, soon, and let go of all that was held for it."""
 
 
 def train_shadows(
@@ -67,6 +80,7 @@ def train_shadows(
     progress: Progress | None = None,
     strategy: Strategy | None = None,
     precision: Precision | None = None,
+    executor: Executor | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> ShadowBank:
     """Train `models` shadow models of a subject, each on its own subset, into a bank.
@@ -97,6 +111,9 @@ def train_shadows(
             timed, once a machine, and `calibration.json` in `folder` keeps the times.
         precision: of products while models train, "float32", "tf32" or "bf16"; None takes the
             bank's own, or for a new bank float32. What trained models say is float32 in all.
+        executor: trains parts of shards, anywhere, for this process to write; None trains here.
+            Any `concurrent.futures.Executor` whose workers have benchsuite, and what the subject
+            imports, of the same versions: see `benchsuite.shadows.executors`. Nothing is timed.
         say: told in a line how a new bank's models are computed, where that was measured.
 
     Returns:
@@ -107,11 +124,13 @@ def train_shadows(
             device, strategy or precision, or one that these models cannot be trained with, a
             divergence of a probe without groups of the same images, "correct" at an epoch of a
             recipe that stops early, a design that cannot be balanced, is not over the subject's
-            pool, has another seed than `seed` or is `Joining` without a private recipe, or models
-            whose outputs are not finite: nothing is written of those.
+            pool, has another seed than `seed` or is `Joining` without a private recipe, models
+            whose outputs are not finite, of which nothing is written, or a subject that cannot be
+            pickled for an executor.
         BankError: the bank cannot be written, holds files that are not its own or columns of
             another probe, was made by another manifest, on another device, by another strategy or
             at another precision, or the device's memory does not hold a stack of it.
+        ExecutorError: the executor lost a part, or its workers cannot do it; run it again.
     """
     check_not_serving()
     if design is None:
@@ -128,11 +147,13 @@ def train_shadows(
         )
     asked = probes_of(subject, probes or {}, columns)
     if device is not None:
-        check_device(device)
+        check_device(device) if executor is None else check_named(device)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     ways = executions(subject, chosen, precision or "float32", strategy)
 
     def choose() -> Execution:
+        if executor is not None:  # what is fast there, nothing here can time
+            return ways[0]
         return fastest(subject, design, ways, models, Path(folder), say)
 
     bank = ShadowBank.for_subject(Path(folder), subject, design, choose)
@@ -143,7 +164,7 @@ def train_shadows(
                 f"{name}={asked_for!r}, but the bank {bank.folder} was made with {name}={own!r}: "
                 "use that, or choose another folder with --banks"
             )
-    filler = _Filler(bank, subject, asked, columns, progress)
+    filler = _Filler(bank, subject, asked, columns, progress, executor)
     return ShadowBank(bank.folder, bank.manifest, models, filler.fill(models))
 
 
@@ -155,19 +176,17 @@ class _Filler:
         probes: Mapping[str, Dataset],
         columns: Sequence[str],
         progress: Progress | None,
+        executor: Executor | None,
     ) -> None:
         self._bank = bank
         asked = tuple(Column.parse(name) for name in columns)
         self._work = Work(subject, bank.design, bank.execution, probes, asked)
         self._progress = progress
+        self._executor = executor
         self._ending = threading.Event()
         self._counting = threading.Lock()
         self._trained = self._done = self._total = 0
         self._started = 0.0
-        self._lending = threading.Lock()
-        self._busy: set[Worker] = set()
-        self._by_workers = False  # whether they may train
-        self._pickled: bytes | None = None  # the work, once a worker needs it
 
     def fill(self, models: int) -> Fill:
         self._started = time.perf_counter()
@@ -178,40 +197,33 @@ class _Filler:
         seconds = time.perf_counter() - self._started
         return Fill(self._trained, models - self._trained, seconds)
 
+    def _new_trainer(self) -> Trainer:
+        if self._executor is None:
+            check_device(self._bank.execution.device)
+            return LocalTrainer(self._work, self._go_on, self._seconds_left)
+        return ExecutorTrainer(self._work, self._go_on, self._executor, KEEP_WEIGHTS_BELOW)
+
     def _fill_shards(self, left: list[int]) -> None:
-        execution = self._bank.execution
-        check_device(execution.device)
-        count = execution.at_once
-        self._by_workers = count > 1
-        self._work.hold_inputs()
+        self._trainer = self._new_trainer()
         threads_before = torch.get_num_threads()
-        executor, self._trainers = self._threads(count), self._threads(count)
+        shards = ThreadPoolExecutor(
+            self._trainer.shards_at_once,
+            initializer=torch.set_num_threads,
+            initargs=(self._bank.execution.threads,),
+        )
         try:
             while left:
-                futures = {executor.submit(self._fill_shard, first): first for first in left}
+                futures = {shards.submit(self._fill_shard, first): first for first in left}
                 for future in wait_for(futures, return_when=FIRST_EXCEPTION).done:
                     future.result()
                 left = [first for future, first in futures.items() if not future.result()]
                 if left:  # other processes are at these: look again soon
                     time.sleep(0.2)
         finally:
-            self._end()
-            for each in (self._trainers, executor):
-                each.shutdown(cancel_futures=True)
-            torch.set_num_threads(threads_before)
-            if self._pickled is not None:
-                forget_work()
-
-    def _threads(self, count: int) -> ThreadPoolExecutor:
-        threads = self._bank.execution.threads
-        return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(threads,))
-
-    def _end(self) -> None:
-        """Make all threads end soon, and the workers that train for them now."""
-        with self._lending:
             self._ending.set()
-            for worker in self._busy:
-                worker.kill()
+            self._trainer.close()
+            shards.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads_before)
 
     def _go_on(self) -> None:
         if self._ending.is_set():
@@ -253,16 +265,16 @@ class _Filler:
         again = any(str(column) in missing for column in columns if column.epoch is not None)
         weights = None if again else self._kept_weights(first)
         if weights is None:
-            trained = self._train(first)
+            trained = self._trainer.train(first, first + self._block, self._count_trained)
             values = trained.values
             # What other models said goes before what these say comes: a bank never mixes trainings.
             remove_shards(self._bank.folder, first, first + self._block)
-            if self._bytes_per_model(trained.weights) <= KEEP_WEIGHTS_BELOW:
+            if trained.weights and trained.bytes_per_model <= KEEP_WEIGHTS_BELOW:
                 self._write("weights", first, trained.weights)
         else:
             lacking = tuple(column for column in columns if str(column) in missing)
             self._go_on()
-            values = self._work.ask(lacking, first, self._work.to_device(weights))
+            values = self._trainer.ask(lacking, first, weights)
             self._count(self._block, trained=0)
         for column, said in values.items():
             self._write(str(column), first, {column.what: said})
@@ -274,67 +286,13 @@ class _Filler:
         path = self._path("weights", first)
         return read_shard(path, self._header("weights", first)) if path.exists() else None
 
-    def _train(self, first: int) -> Trained:
-        """Train a shard's models, stack by stack."""
-        stack = self._bank.execution.stack
-
-        def train_stack(begin: int) -> Trained:
-            end = min(begin + stack, first + self._block)
-            trained = self._train_stack(begin, end)
-            self._count(end - begin, trained=end - begin)
-            return trained
-
-        # One pool for the stacks of all shards, so that no core waits for the last shard.
-        parts = list(self._trainers.map(train_stack, range(first, first + self._block, stack)))
-        weights, values = zip(*parts, strict=True)
-        return Trained(_joined(weights), _joined(values))
-
-    def _train_stack(self, first: int, last: int) -> Trained:
-        """In a worker process, where one is there or worth its start, else here."""
-        self._go_on()
-        worker = self._take_worker()
-        if worker is not None:
-            assert self._pickled is not None
-            try:
-                return worker.train(self._pickled, first, last)
-            except NoWorkerError:
-                self._go_on()
-                self._by_workers = False
-            finally:
-                self._give_back(worker)
-        return self._work.train(first, last, self._go_on)
-
-    def _take_worker(self) -> Worker | None:
-        """One that is there, or worth its start; None where threads must do."""
-        if not self._by_workers:
-            return None
-        worker = idle_worker()
-        try:
-            if worker is None and self._seconds_left() > WORTH_PROCESSES:
-                worker = Worker()
-            if worker is not None:
-                with self._lending:
-                    if self._pickled is None:
-                        self._pickled = pickled(self._work)
-                    self._busy.add(worker)
-                    if self._ending.is_set():  # after those that are busy were killed
-                        worker.kill()
-        except NoWorkerError:
-            self._by_workers = False
-            if worker is not None:
-                put_back(worker)
-            return None
-        return worker
-
-    def _give_back(self, worker: Worker) -> None:
-        with self._lending:
-            self._busy.discard(worker)
-        put_back(worker)
-
     def _seconds_left(self) -> float:
         """At the rate so far; 0 where nothing was trained yet."""
         seconds = time.perf_counter() - self._started
         return seconds / self._trained * (self._total - self._done) if self._trained else 0.0
+
+    def _count_trained(self, models: int) -> None:
+        self._count(models, trained=models)
 
     def _count(self, done: int, trained: int) -> None:
         with self._counting:
@@ -351,12 +309,3 @@ class _Filler:
 
     def _write(self, column: str, first: int, arrays: dict[str, NDArray[Any]]) -> None:
         write_shard(self._path(column, first), arrays, self._header(column, first))
-
-    @staticmethod
-    def _bytes_per_model(weights: Mapping[str, NDArray[Any]]) -> int:
-        return sum(array[0].nbytes for array in weights.values())
-
-
-def _joined(parts: Sequence[Mapping[Any, NDArray[Any]]]) -> dict[Any, NDArray[Any]]:
-    """Arrays of consecutive models by name, joined."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

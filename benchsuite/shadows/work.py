@@ -1,9 +1,10 @@
 """The work of filling a bank, as a value that any thread or process can do a part of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -23,6 +24,21 @@ class Trained(NamedTuple):
 
     weights: dict[str, NDArray[Any]]
     values: Values
+
+    @property
+    def bytes_per_model(self) -> int:
+        """Of the weights."""
+        return sum(array[0].nbytes for array in self.weights.values())
+
+
+def joined(parts: Sequence[Trained]) -> Trained:
+    """Consecutive models as one."""
+    weights, values = zip(*parts, strict=True)
+    return Trained(_joined(weights), _joined(values))
+
+
+def _joined(parts: Sequence[Mapping[Any, NDArray[Any]]]) -> dict[Any, NDArray[Any]]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ _START = (
 _PACKAGE = __name__.partition(".")[0]
 _STANDARD = sysconfig.get_paths()["stdlib"]
 
+TORCH_IS_SET = "torch is set otherwise than in a new process: set its types and precision back"
+
 _idle: list["Worker"] = []
 _changing = threading.Lock()
 _pickling = threading.Lock()
@@ -172,22 +174,24 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def pickled(work: Work) -> bytes:
-    """The work for workers, with the user's modules as they are now.
+    """The work for workers, or for the tasks of an executor, with the user's modules as they are.
 
     Raises:
         NoWorkerError: it cannot be pickled, torch here is set otherwise than in a new process, or
             this is a worker.
     """
-    if _serving or not _torch_is_as_it_starts():
-        raise NoWorkerError
+    if _serving:
+        raise NoWorkerError("this process is a worker")
+    if not torch_is_as_it_starts():
+        raise NoWorkerError(TORCH_IS_SET)
     with _pickling, _own_modules_by_value():  # cloudpickle's registry is the whole process's
         try:
             return bytes(cloudpickle.dumps(work, protocol=pickle.HIGHEST_PROTOCOL))
         except Exception as error:  # whatever a user's class raises when it is pickled
-            raise NoWorkerError from error
+            raise NoWorkerError(f"it cannot be pickled ({error!r})") from error
 
 
-def _torch_is_as_it_starts() -> bool:
+def torch_is_as_it_starts() -> bool:
     """Whether a new process would compute the same."""
     smallest = torch.finfo(torch.float32).smallest_normal
     keeps_denormals = bool(torch.full((16,), smallest).mul(0.5).ne(0).all())

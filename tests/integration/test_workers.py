@@ -20,7 +20,7 @@ from torch import nn
 
 from benchsuite.data import Dataset
 from benchsuite.models import mlp
-from benchsuite.shadows import execution, fill, train_shadows, work, workers
+from benchsuite.shadows import execution, local, train_shadows, work, workers
 from benchsuite.shadows.design import Balanced
 from benchsuite.subject import Subject
 from benchsuite.training import Privacy, Recipe
@@ -43,8 +43,8 @@ MOMENT = "pool.correct@1"
 @pytest.fixture
 def processes(monkeypatch):
     """Workers from the first stack on that is trained after another, ended after the test."""
-    monkeypatch.setattr(fill, "WORTH_PROCESSES", 0.0)
-    monkeypatch.setattr(fill, "cores", lambda: 2)
+    monkeypatch.setattr(local, "WORTH_PROCESSES", 0.0)
+    monkeypatch.setattr(local, "cores", lambda: 2)
     workers.kill_idle_workers()
     yield
     workers.kill_idle_workers()
@@ -88,7 +88,7 @@ def test_workers_write_the_bytes_that_threads_write(
     )
     assert answered
     count = len(answered)
-    monkeypatch.setattr(fill, "WORTH_PROCESSES", float("inf"))
+    monkeypatch.setattr(local, "WORTH_PROCESSES", float("inf"))
     workers.kill_idle_workers()
     by_threads = train_shadows(
         subject, 64 * 6, folder=tmp_path / "t", columns=columns, device="cpu"
@@ -354,11 +354,11 @@ import numpy as np
 
 from benchsuite.data import Dataset
 from benchsuite.models import mlp
-from benchsuite.shadows import fill, train_shadows
+from benchsuite.shadows import local, train_shadows
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe
 
-fill.WORTH_PROCESSES, fill.cores = 0.0, lambda: 2
+local.WORTH_PROCESSES, local.cores = 0.0, lambda: 2
 
 
 def model():
