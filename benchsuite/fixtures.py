@@ -116,6 +116,8 @@ def _prepared(setting: Setting, config: pytest.Config) -> Prepared:
             shadows=config.getoption("--shadows"),
             watch=partial(TrainingProgress, config),
             executor=_executor(config),
+            strategy=config.getoption("--strategy"),
+            precision=config.getoption("--precision"),
         )
     except DataUnavailable as error:
         if setting.tier == "cpu":  # which asks for no download: it decides what is here
@@ -361,7 +363,16 @@ def _rerun(request: pytest.FixtureRequest, setting: Setting) -> str:
     words = [f"pytest {file}::{node.originalname}", f"-m {setting.tier}"]
     words.append(f"{option} {setting.subject}" if own else f"-k {setting.subject}")
     audits = ("--target", "--outputs", "--epsilon") if "audited" in request.fixturenames else ()
-    for other in (*audits, "--device", "--executor", "--shadows", "--banks", "--reports"):
+    for other in (
+        *audits,
+        "--device",
+        "--strategy",
+        "--precision",
+        "--executor",
+        "--shadows",
+        "--banks",
+        "--reports",
+    ):
         value = config.getoption(other)
         if value not in (None, DEFAULTS.get(other)):
             words.append(f"{other} {value}")

@@ -4,7 +4,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -16,6 +16,7 @@ from benchsuite.report.terminal import verdict_lines
 from benchsuite.setting import Setting
 from benchsuite.shadows.executors import parsed
 from benchsuite.subject import BUILT_IN
+from benchsuite.training import Precision, Strategy
 
 pytest_plugins = ("benchsuite.fixtures",)
 
@@ -88,6 +89,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--device",
         metavar="DEVICE",
         help="where to train, such as cpu or cuda (default: cuda for the gpu tier, else cpu)",
+    )
+    group.addoption(
+        "--strategy",
+        choices=get_args(Strategy),
+        help="how to train new banks (default: the fastest, by timing, where training takes long)",
+    )
+    group.addoption(
+        "--precision",
+        choices=get_args(Precision),
+        help="of products while new banks are trained (default: float32)",
     )
     group.addoption(
         "--executor",

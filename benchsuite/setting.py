@@ -23,6 +23,7 @@ from benchsuite.shadows import ShadowBank
 from benchsuite.shadows.columns import COLUMNS
 from benchsuite.shadows.design import Balanced
 from benchsuite.subject import Subject, load_subject, miniature
+from benchsuite.training import Precision, Strategy
 from benchsuite.workshop import Watcher, Workshop
 
 _MINIATURE_BLOCKS = 8
@@ -112,6 +113,8 @@ def prepare(
     shadows: int | None,
     watch: Callable[[str], Watcher],
     executor: Executor | None = None,
+    strategy: Strategy | None = None,
+    precision: Precision | None = None,
 ) -> Prepared:
     """Load a setting's subject.
 
@@ -128,7 +131,7 @@ def prepare(
     if in_miniature:
         subject = miniature(subject)
     chosen = device or ("cuda" if setting.tier == "gpu" else "cpu")
-    workshop = Workshop(folder, chosen, watch, executor)
+    workshop = Workshop(folder, chosen, watch, executor, strategy, precision)
     return Prepared(setting, subject, workshop, shadows, in_miniature)
 
 

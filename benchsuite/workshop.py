@@ -12,6 +12,7 @@ from benchsuite.shadows import Fill, ShadowBank, train_shadows
 from benchsuite.shadows.columns import COLUMNS
 from benchsuite.shadows.design import Balanced, Design
 from benchsuite.subject import Subject
+from benchsuite.training import Precision, Strategy
 
 
 class Watcher(Protocol):
@@ -35,6 +36,8 @@ class Workshop:
         device: to train on.
         watch: makes the watcher of one bank, from its subject's name.
         executor: to train on, or None for this process.
+        strategy: see `train_shadows`.
+        precision: likewise.
     """
 
     def __init__(
@@ -43,11 +46,15 @@ class Workshop:
         device: str,
         watch: Callable[[str], Watcher],
         executor: Executor | None = None,
+        strategy: Strategy | None = None,
+        precision: Precision | None = None,
     ) -> None:
         self.folder = folder
         self.device = device
         self.watch = watch
         self.executor = executor
+        self.strategy = strategy
+        self.precision = precision
         self._banks: dict[str, ShadowBank] = {}
         self._noted: list[ShadowBank] | None = None
 
@@ -83,6 +90,8 @@ class Workshop:
                 progress=watcher,
                 say=watcher.say,
                 executor=self.executor,
+                strategy=self.strategy,
+                precision=self.precision,
             )
             assert bank.fill is not None
             watcher.finish(bank.fill)

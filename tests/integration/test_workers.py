@@ -44,7 +44,7 @@ MOMENT = "pool.correct@1"
 def processes(monkeypatch):
     """Workers from the first stack on that is trained after another, ended after the test."""
     monkeypatch.setattr(local, "WORTH_PROCESSES", 0.0)
-    monkeypatch.setattr(local, "cores", lambda: 2)
+    monkeypatch.setattr("benchsuite.shadows.execution.cores", lambda: 2)
     workers.kill_idle_workers()
     yield
     workers.kill_idle_workers()
@@ -354,11 +354,11 @@ import numpy as np
 
 from benchsuite.data import Dataset
 from benchsuite.models import mlp
-from benchsuite.shadows import local, train_shadows
+from benchsuite.shadows import execution, local, train_shadows
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe
 
-local.WORTH_PROCESSES, local.cores = 0.0, lambda: 2
+local.WORTH_PROCESSES, execution.cores = 0.0, lambda: 2
 
 
 def model():
