@@ -18,9 +18,11 @@ RETRIES = 3
 class RayExecutor(ClusterExecutor):
     """Tasks on a Ray cluster that runs; those of a node that dies are done again on another.
 
+    This machine must be one of the cluster's.
+
     Args:
-        address: of the cluster, "host:port" or "ray://host:port"; None takes the one that
-            RAY_ADDRESS names or that runs on this machine.
+        address: of the cluster, "host:port"; None takes the one that RAY_ADDRESS names or that runs
+            on this machine.
 
     Raises:
         ImportError: Ray is not installed.
@@ -43,7 +45,7 @@ class RayExecutor(ClusterExecutor):
             reason = " ".join(str(error).split())
             raise ExecutorError(
                 f"no Ray cluster at {address or 'RAY_ADDRESS or on this machine'} ({reason}): "
-                "start one with ray start --head, or give its address as --executor ray:HOST:PORT"
+                "start one with ray start --head, or join one with ray start --address=HOST:PORT"
             ) from error
         slots = self._ray.cluster_resources().get("CPU", 0)
         self._max_workers = max(WORKERS, int(slots))
@@ -124,7 +126,7 @@ def _answer(done: Future[Any]) -> tuple[Any, BaseException | None]:
 
 def _check_answers(address: str) -> None:
     """Ray itself would wait for a minute."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=5):
             return

@@ -4,6 +4,7 @@ Trains any architecture. The stacked trainer must give the same models.
 """
 
 import copy
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -37,7 +38,7 @@ def train_looped(job: TrainingJob, engine: Engine = PLAIN) -> Weights:
 def _train_one(job: TrainingJob, engine: Engine) -> nn.Module:
     (model_id,) = job.models
     model = engine.laid_out(job.untrained(model_id).train())
-    forward = torch.compile(model) if engine.launch == "compiled" else model
+    forward = _compiled(model) if engine.launch == "compiled" else model
     if job.recipe.privacy is not None:
         check_private(model)
     optimizer = optimizer_for(job.recipe, list(model.parameters()))
@@ -66,6 +67,18 @@ def _train_one(job: TrainingJob, engine: Engine) -> nn.Module:
             if stale == job.recipe.early_stopping:
                 break
     return best
+
+
+def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    compiled = torch.compile(model)
+
+    def forward(inputs: Tensor) -> Tensor:
+        with warnings.catch_warnings():  # of the compiler's own, on how it is made and set
+            warnings.simplefilter("ignore")
+            said: Tensor = compiled(inputs)
+        return said
+
+    return forward
 
 
 def _fitting(engine: Engine, inputs: Tensor) -> torch.memory_format:

@@ -471,21 +471,6 @@ def test_on_ray_a_bank_of_cuda_is_trained_where_a_gpu_is_lent(tmp_path, on_ray):
         on_ray.submit_on(1, 2, os.getpid)
 
 
-def test_a_cancelled_task_of_ray_ends(tmp_path, on_ray):
-    def waits():
-        tmp_path.joinpath("started").touch()
-        time.sleep(600)
-
-    first = on_ray.submit(waits)
-    until = time.perf_counter() + 30
-    while not tmp_path.joinpath("started").exists():
-        assert time.perf_counter() < until
-        time.sleep(0.05)
-    assert first.cancel()
-    both = [on_ray.submit(os.getpid) for _ in range(4)]  # both nodes are free again
-    assert all(each.result(60) for each in both)
-
-
 def ended(process):
     """Whether a process that somebody else started is gone, or soon will be."""
     for _ in range(200):
@@ -497,6 +482,27 @@ def ended(process):
             return True
         time.sleep(0.05)
     return False
+
+
+def waiting(executor, folder):
+    """A task that never ends, and the process that is at it."""
+
+    def waits():
+        folder.joinpath("writing").write_text(str(os.getpid()))
+        folder.joinpath("writing").rename(folder / "pid")
+        time.sleep(600)
+
+    task, until = executor.submit(waits), time.perf_counter() + 60
+    while not folder.joinpath("pid").exists():
+        assert time.perf_counter() < until
+        time.sleep(0.05)
+    return task, int(folder.joinpath("pid").read_text())
+
+
+def test_a_cancelled_task_of_ray_ends(tmp_path, on_ray):
+    task, process = waiting(on_ray, tmp_path)
+    assert task.cancel()
+    assert ended(process)
 
 
 # The last on the cluster, for it kills a node.
@@ -586,19 +592,10 @@ def test_a_job_without_the_package_is_named(tmp_path, monkeypatch, on_submitit):
 
 
 def test_a_cancelled_job_ends(tmp_path, on_submitit):
-    def waits():
-        tmp_path.joinpath("writing").write_text(str(os.getpid()))
-        tmp_path.joinpath("writing").rename(tmp_path / "pid")
-        time.sleep(600)
-
-    task = on_submitit.submit(waits)
-    until = time.perf_counter() + 30
-    while not tmp_path.joinpath("pid").exists():
-        assert time.perf_counter() < until
-        time.sleep(0.05)
+    task, process = waiting(on_submitit, tmp_path)
     on_submitit.shutdown(cancel_futures=True)
     assert task.cancelled()
-    assert ended(int(tmp_path.joinpath("pid").read_text()))
+    assert ended(process)
     assert not (tmp_path / "jobs").exists()
 
 
