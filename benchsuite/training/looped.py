@@ -3,9 +3,10 @@
 Trains any architecture. The stacked trainer must give the same models.
 """
 
+import contextlib
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -70,15 +71,23 @@ def _train_one(job: TrainingJob, engine: Engine) -> nn.Module:
 
 
 def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    compiled = torch.compile(model)
+    with _compiler_is_quiet():
+        compiled = torch.compile(model)
 
     def forward(inputs: Tensor) -> Tensor:
-        with warnings.catch_warnings():  # of the compiler's own, on how it is made and set
-            warnings.simplefilter("ignore")
+        with _compiler_is_quiet():
             said: Tensor = compiled(inputs)
         return said
 
     return forward
+
+
+@contextlib.contextmanager
+def _compiler_is_quiet() -> Iterator[None]:
+    """Without its warnings of how it is made and set, which no user of a bank can mend."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _fitting(engine: Engine, inputs: Tensor) -> torch.memory_format:
