@@ -26,6 +26,7 @@ from benchsuite.shadows.shards import (
     read_shard,
     remove_shards,
     shard_path,
+    sync_folder,
     write_shard,
 )
 from benchsuite.shadows.work import Trained, Work
@@ -251,6 +252,7 @@ class _Filler:
         # Membership comes last: a shard counts as held once it is there.
         rows = self._bank.design.rows(first, first + self._block)
         self._write("membership", first, {"membership": rows})
+        sync_folder(self._bank.folder)
 
     def _kept_weights(self, first: int) -> dict[str, NDArray[Any]] | None:
         path = self._path("weights", first)
@@ -341,4 +343,6 @@ class _Filler:
 
 def _joined(parts: Sequence[Mapping[Any, NDArray[Any]]]) -> dict[Any, NDArray[Any]]:
     """Arrays of consecutive models by name, joined."""
+    if len(parts) == 1:  # not copied: a large column is held but once
+        return dict(parts[0])
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
