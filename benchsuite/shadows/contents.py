@@ -11,8 +11,7 @@ _SHARD = re.compile(r"(?P<column>.+)\.(?P<first>\d{6,})-(?P<last>\d{6,})\.safete
 
 
 class _Shard(NamedTuple):
-    first: int
-    last: int
+    models: range
     bytes: int
 
 
@@ -34,34 +33,29 @@ def contents(folder: Path, header: Callable[[str, int], Header]) -> str:
             remarks.append(f"half-written, or being written: {path.name} ({_size(size)})")
         elif name is not None:
             first, last = int(name["first"]), int(name["last"])
-            columns.setdefault(name["column"], []).append(_Shard(first, last, size))
+            columns.setdefault(name["column"], []).append(_Shard(range(first, last), size))
             try:
                 check_shard(path, header(name["column"], first))
             except BankError as error:
                 remarks.append(str(error))
-    every = {(each.first, each.last) for shards in columns.values() for each in shards}
     total = sum(each.bytes for shards in columns.values() for each in shards)
-    lines = [f"bank {folder}: {_models(every)}, {_size(total)}"]
+    held = {
+        column: {m for each in shards for m in each.models} for column, shards in columns.items()
+    }
+    every = set(range(1 + max((max(models) for models in held.values()), default=-1)))
+    lines = [f"bank {folder}: {len(held.get('membership', ())):,} models, {_size(total)}"]
     for column, shards in columns.items():
-        held = {(each.first, each.last) for each in shards}
-        line = f"  {column}: {_models(held)}, {_size(sum(each.bytes for each in shards))}"
-        lines.append(line + _lacking(every - held))
+        size = sum(each.bytes for each in shards)
+        line = f"  {column}: {len(held[column]):,} models, {_size(size)}"
+        lines.append(line + _lacking(every - held[column]))
     return "\n".join([*lines, *(f"  {remark}" for remark in remarks)])
 
 
-def _models(ranges: set[tuple[int, int]]) -> str:
-    return f"{sum(last - first for first, last in ranges):,} models"
-
-
-def _lacking(ranges: set[tuple[int, int]]) -> str:
-    """The ranges as few, neighbours joined."""
-    joined: list[list[int]] = []
-    for first, last in sorted(ranges):
-        if joined and joined[-1][1] == first:
-            joined[-1][1] = last
-        else:
-            joined.append([first, last])
-    said = ", ".join(f"{first} to {last - 1}" for first, last in joined)
+def _lacking(models: set[int]) -> str:
+    """The models in as few ranges as there are."""
+    lasts = [model for model in sorted(models) if model + 1 not in models]
+    firsts = [model for model in sorted(models) if model - 1 not in models]
+    said = ", ".join(f"{first} to {last}" for first, last in zip(firsts, lasts, strict=True))
     return f"; lacks models {said}" if said else ""
 
 
