@@ -60,7 +60,7 @@ def subject(name: str, examples: int) -> Subject:
 @contextmanager
 def measured(what: str, size: float = 0.0) -> Iterator[None]:
     """Print how long it takes, MB/s of a size in bytes, and the peaks meanwhile."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    forget_peak()
     started = time.perf_counter()
     yield
     seconds = time.perf_counter() - started
@@ -68,6 +68,11 @@ def measured(what: str, size: float = 0.0) -> Iterator[None]:
     workers = [peak(child) for child in children()] if what == "fill" else []
     beside = f", a worker's {max(workers):.2f} GB" if workers else ""
     print(f"  {what:54}{seconds:8.1f} s {rate}  peak {peak('self'):.2f} GB{beside}", flush=True)
+
+
+def forget_peak() -> None:
+    """The peak of this process's memory starts anew."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def children() -> list[str]:
@@ -79,6 +84,7 @@ def children() -> list[str]:
 
 
 def peak(process: str) -> float:
+    """Of resident memory, in GB."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
 

@@ -202,6 +202,7 @@ def test_the_safetensors_library_reads_a_shard(tmp_path, kind):
         assert got.keys() == arrays.keys()
         for name, values in arrays.items():
             np.testing.assert_array_equal(got[name], values, strict=True)
+    assert all(array.flags.aligned for array in open_shard(path, {}, check_values=True).values())
 
 
 def test_an_array_that_is_not_dense_is_written_by_its_values(tmp_path):
