@@ -17,15 +17,8 @@ from benchsuite.shadows import columns
 from benchsuite.shadows.contents import contents
 from benchsuite.shadows.design import Design, Joining, design_of
 from benchsuite.shadows.execution import Execution
-from benchsuite.shadows.shards import (
-    Arrays,
-    BankError,
-    Header,
-    lock,
-    open_shard,
-    shard_path,
-    write_atomically,
-)
+from benchsuite.shadows.reading import Reader, Shards, axis_of_examples, shape_of
+from benchsuite.shadows.shards import BankError, Header, lock, shard_path, write_atomically
 from benchsuite.subject import Subject
 from benchsuite.training import SEMANTICS
 
@@ -76,7 +69,7 @@ class ShadowBank:
         self.manifest = manifest
         self.fill = fill
         self.models = self._models_with("membership") if models is None else models
-        self._intact: dict[Path, tuple[int, ...]] = {}  # shards whose values were checked
+        self._reader = Reader()
 
     @classmethod
     def open(cls, folder: str | Path) -> "ShadowBank":
@@ -202,8 +195,8 @@ class ShadowBank:
 
     def membership_of(self, examples: slice | ArrayLike) -> NDArray[np.bool_]:
         """Who was IN, of some of the pool's examples, as for `column`: bool [models, examples]."""
-        members: NDArray[np.bool_] = self._read("membership", "membership", examples)
-        return members
+        members = self._reader.read(self._shards("membership"), "membership", examples)
+        return np.asarray(members, dtype=np.bool_)
 
     def column(
         self,
@@ -232,7 +225,8 @@ class ShadowBank:
             ValueError: examples that the probe does not have.
             BankError: the column is not there for every model, or a shard is refused.
         """
-        return self._read(str(columns.Column(probe, what, epoch)), what, examples)
+        shards = self._shards(str(columns.Column(probe, what, epoch)))
+        return self._reader.read(shards, what, examples)
 
     def blocks(
         self, probe: str, what: str, epoch: int | None = None, *, memory: int = 2**28
@@ -262,14 +256,12 @@ class ShadowBank:
         Raises:
             BankError: as `column`.
         """
-        name = str(columns.Column(probe, what, epoch))
-        shape, size = self._row(name, what)
-        axis = _axis_of_examples(what)
-        of_an_example = self.models * size // max(1, shape[axis - 1])
-        step = max(1, memory // max(1, of_an_example))
-        for first in range(0, shape[axis - 1], step):
-            examples = slice(first, min(first + step, shape[axis - 1]))
-            yield examples, self._read(name, what, examples)
+        shape, size = shape_of(self._shards(str(columns.Column(probe, what, epoch))), what)
+        count = shape[axis_of_examples(what)]
+        step = max(1, memory * count // size)
+        for first in range(0, count, step):
+            examples = slice(first, min(first + step, count))
+            yield examples, self.column(probe, what, epoch, examples)
 
     def __str__(self) -> str:
         """What the folder holds: models and bytes of each column, gaps, what is damaged."""
@@ -291,63 +283,21 @@ class ShadowBank:
             count += block
         return count
 
-    def _row(self, column: str, name: str) -> tuple[tuple[int, ...], int]:
-        """Shape and bytes of what one model says."""
-        array = self._shard(column, 0, check_values=False)[name]
-        return array.shape[1:], array[0].nbytes
-
-    def _read(self, column: str, name: str, examples: slice | ArrayLike) -> NDArray[Any]:
-        block, before = self.design.block, (slice(None),) * _axis_of_examples(name)
-        chosen: slice | NDArray[np.intp] = slice(None)
-        whole: NDArray[Any] = np.empty(0)
-        for first in range(0, self.models or block, block):
-            part = self._shard(column, first)[name]
-            if first == 0:  # shard by shard into place: a large column is never held twice
-                chosen = _checked(examples, part.shape[len(before)])
-                shape = part[(*before, chosen)].shape[1:]
-                whole = np.empty((self.models, *shape), dtype=part.dtype)
-            whole[first : first + block] = part[(*before, chosen)]
-        return whole
-
-    def _shard(self, column: str, first: int, *, check_values: bool = True) -> Arrays:
+    def _shards(self, column: str) -> Shards:
         if self.models == 0:
             raise BankError(f"bank {self.folder} holds no models yet: run train_shadows")
-        last = first + self.design.block
-        path = shard_path(self.folder, column, first, last)
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
-            raise BankError(
-                f"bank {self.folder} has no column {column!r} for models {first} to {last - 1}; it "
-                f"has {', '.join(self.columns) or 'none'}: name it in train_shadows(columns=...)"
-            ) from None
-        now = stat.st_ino, stat.st_size, stat.st_mtime_ns
-        check_values = check_values and self._intact.get(path) != now
-        arrays = open_shard(path, self.header(column, first), check_values=check_values)
-        if check_values:
-            self._intact[path] = now
-        return arrays
-
-
-def _axis_of_examples(name: str) -> int:
-    return 2 if name == "divergence" else 1
-
-
-def _checked(examples: slice | ArrayLike, count: int) -> slice | NDArray[np.intp]:
-    """Examples that a column of so many has; a slice is so whatever it says."""
-    if isinstance(examples, slice):
-        return examples
-    given = np.asarray(examples)
-    if (
-        given.ndim != 1
-        or given.dtype.kind not in "iu"
-        or not np.all((given >= 0) & (given < count))
-    ):
-        raise ValueError(
-            f"examples must be a slice or integers from 0 to {count - 1}, on one axis, but they "
-            f"are {np.array2string(given, threshold=8)}: use np.flatnonzero for a mask"
-        )
-    return given.astype(np.intp)
+        shards = []
+        for first in range(0, self.models, self.design.block):
+            last = first + self.design.block
+            path = shard_path(self.folder, column, first, last)
+            if not path.exists():
+                raise BankError(
+                    f"bank {self.folder} has no column {column!r} for models {first} to {last - 1}"
+                    f"; it has {', '.join(self.columns) or 'none'}: name it in "
+                    "train_shadows(columns=...)"
+                )
+            shards.append((path, self.header(column, first)))
+        return shards
 
 
 def _key(identity: dict[str, Any]) -> str:

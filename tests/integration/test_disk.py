@@ -155,8 +155,7 @@ def test_a_finished_shard_is_on_the_disk_before_it_counts(tmp_path, monkeypatch)
     events, fsync, replace = [], os.fsync, Path.replace
 
     def synced(descriptor):
-        path = Path(f"/proc/self/fd/{descriptor}").readlink()
-        events.append(("folder" if path.is_dir() else "values", path.name))
+        events.append(("synced", os.fstat(descriptor).st_ino))
         fsync(descriptor)
 
     def renamed(path, target):
@@ -166,12 +165,11 @@ def test_a_finished_shard_is_on_the_disk_before_it_counts(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "replace", renamed)
     bank = train_shadows(SUBJECT, 64, folder=tmp_path, columns=COLUMNS)
-    names = [path.name for path in bank.folder.glob("*.safetensors")]
-    assert len(names) == 4
-    for name in names:
-        (values,) = (i for i, (what, of) in enumerate(events) if what == "values" and name in of)
-        assert values < events.index(("name", name))
+    paths = list(bank.folder.glob("*.safetensors"))
+    assert len(paths) == 4
+    for path in paths:
+        assert events.index(("synced", path.stat().st_ino)) < events.index(("name", path.name))
     assert events[-2:] == [
         ("name", "membership.000000-000064.safetensors"),
-        ("folder", bank.folder.name),
+        ("synced", bank.folder.stat().st_ino),
     ]
