@@ -4,26 +4,21 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from benchsuite.shadows import columns
+from benchsuite.shadows.contents import contents
 from benchsuite.shadows.design import Design, Joining, design_of
 from benchsuite.shadows.execution import Execution
-from benchsuite.shadows.shards import (
-    BankError,
-    Header,
-    lock,
-    read_shard,
-    shard_path,
-    write_atomically,
-)
+from benchsuite.shadows.reading import Reader, Shards, axis_of_examples, shape_of
+from benchsuite.shadows.shards import BankError, Header, lock, shard_path, write_atomically
 from benchsuite.subject import Subject
 from benchsuite.training import SEMANTICS
 
@@ -48,13 +43,19 @@ class Fill:
 class ShadowBank:
     """Shadow models' outputs by column, one row per model; read-only.
 
+    What is too large for memory is read for some of the examples, or block by block (see `blocks`).
+    Before anything of a file is given out its digest is checked, which reads the whole file, once
+    for as long as the file stays as it is. `print(bank)` says what the folder holds.
+
     From `train_shadows` it shows the models that were asked for, however many more the folder
-    holds, so that a result does not depend on what else was trained; from `open`, all of them.
+    holds, so that a result does not depend on what else was trained; from `open`, all that it
+    held then.
 
     Attributes:
         folder: where the files lie.
         manifest: the bank's identity, execution and provenance.
         fill: what the call that returned this bank did, or None after `open`.
+        models: number of models, counted from id 0 without a gap.
     """
 
     def __init__(
@@ -67,7 +68,8 @@ class ShadowBank:
         self.folder = folder
         self.manifest = manifest
         self.fill = fill
-        self._asked = models
+        self.models = self._models_with("membership") if models is None else models
+        self._reader = Reader()
 
     @classmethod
     def open(cls, folder: str | Path) -> "ShadowBank":
@@ -179,11 +181,6 @@ class ShadowBank:
         return design_of(self.manifest["identity"]["design"])
 
     @property
-    def models(self) -> int:
-        """Number of models, counted from id 0 without a gap."""
-        return self._models_with("membership") if self._asked is None else self._asked
-
-    @property
     def columns(self) -> tuple[str, ...]:
         """The columns it holds for every one of its models, such as "pool.confidence"."""
         names = {re.sub(r"\.\d{6}-\d{6}$", "", path.stem) for path in self._files()}
@@ -194,9 +191,20 @@ class ShadowBank:
     @property
     def membership(self) -> NDArray[np.bool_]:
         """Who was IN: bool [models, examples]."""
-        return self._read("membership")["membership"].astype(bool)
+        return self.membership_of(slice(None))
 
-    def column(self, probe: str, what: str, epoch: int | None = None) -> NDArray[Any]:
+    def membership_of(self, examples: slice | ArrayLike) -> NDArray[np.bool_]:
+        """Who was IN, of some of the pool's examples, as for `column`: bool [models, examples]."""
+        members = self._reader.read(self._shards("membership"), "membership", examples)
+        return np.asarray(members, dtype=np.bool_)
+
+    def column(
+        self,
+        probe: str,
+        what: str,
+        epoch: int | None = None,
+        examples: slice | ArrayLike = slice(None),
+    ) -> NDArray[Any]:
         """What the models say of a probe's examples, [models, examples, ...].
 
         Args:
@@ -211,11 +219,53 @@ class ShadowBank:
                 1, images]). All but "correct" are float32.
             epoch: at whose end, from 1, as in the column "probe.what@epoch"; NaN of a model whose
                 training had stopped before. None: of the trained models.
+            examples: which to read, as a slice or integers from 0; of a divergence, which images.
 
         Raises:
+            ValueError: examples that the probe does not have.
             BankError: the column is not there for every model, or a shard is refused.
         """
-        return self._read(str(columns.Column(probe, what, epoch)))[what]
+        shards = self._shards(str(columns.Column(probe, what, epoch)))
+        return self._reader.read(shards, what, examples)
+
+    def blocks(
+        self, probe: str, what: str, epoch: int | None = None, *, memory: int = 2**28
+    ) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Read a column that is too large for memory, some examples of all models after others.
+
+        Each time the slice of examples and their values, as `column` gives them. Estimates that
+        look at one example at a time are the same for a block as within the whole:
+
+            for examples, correct in bank.blocks("pool", "correct"):
+                inside = bank.membership_of(examples)
+                memorization[examples] = label_memorization(correct, inside).estimate
+
+        So are `privacy_score`, `attack_success_rate`, and of `lira` the variants "paper/online" and
+        "paper/offline" where each example has 4 IN and 4 OUT references; its other variants share a
+        deviation, or a number of references, among all examples. ROC figures pool the scores of all
+        examples: gather those of some targets, `lira(..., targets)` being [targets, examples], and
+        take the figures of these.
+
+        Args:
+            probe: as for `column`.
+            what: as for `column`.
+            epoch: as for `column`.
+            memory: bytes that a block's values take at most, or one example's where these are more.
+                While a block is read its reader may still hold the one before.
+
+        Raises:
+            BankError: as `column`.
+        """
+        shape, size = shape_of(self._shards(str(columns.Column(probe, what, epoch))), what)
+        count = shape[axis_of_examples(what)]
+        step = max(1, memory * count // size)
+        for first in range(0, count, step):
+            examples = slice(first, min(first + step, count))
+            yield examples, self.column(probe, what, epoch, examples)
+
+    def __str__(self) -> str:
+        """What the folder holds: models and bytes of each column, gaps, what is damaged."""
+        return contents(self.folder, self.header)
 
     def header(self, column: str, first: int) -> Header:
         """What the header of a shard of this bank says, beside a digest."""
@@ -233,24 +283,21 @@ class ShadowBank:
             count += block
         return count
 
-    def _read(self, column: str) -> dict[str, NDArray[Any]]:
-        models, block = self.models, self.design.block
-        if models == 0:
+    def _shards(self, column: str) -> Shards:
+        if self.models == 0:
             raise BankError(f"bank {self.folder} holds no models yet: run train_shadows")
-        whole: dict[str, NDArray[Any]] = {}
-        for first in range(0, models, block):
-            path = shard_path(self.folder, column, first, first + block)
+        shards = []
+        for first in range(0, self.models, self.design.block):
+            last = first + self.design.block
+            path = shard_path(self.folder, column, first, last)
             if not path.exists():
                 raise BankError(
-                    f"bank {self.folder} has no column {column!r} for models {first} to "
-                    f"{first + block - 1}; it has {', '.join(self.columns) or 'none'}: name it in "
+                    f"bank {self.folder} has no column {column!r} for models {first} to {last - 1}"
+                    f"; it has {', '.join(self.columns) or 'none'}: name it in "
                     "train_shadows(columns=...)"
                 )
-            for name, part in read_shard(path, self.header(column, first)).items():
-                if first == 0:  # shard by shard into place: a large column is never held twice
-                    whole[name] = np.empty((models, *part.shape[1:]), dtype=part.dtype)
-                whole[name][first : first + block] = part
-        return whole
+            shards.append((path, self.header(column, first)))
+        return shards
 
 
 def _key(identity: dict[str, Any]) -> str:

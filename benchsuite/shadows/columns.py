@@ -235,14 +235,26 @@ def values_of(what: str, logits: NDArray[np.float32], labels: NDArray[np.int64])
     if what == "correct":
         correct: NDArray[np.bool_] = logits.argmax(axis=2) == labels
         return correct
-    if what == "gap":
-        second, first = np.moveaxis(np.partition(logits, -2, axis=2)[:, :, -2:], 2, 0)
-        gap: NDArray[np.float32] = first - second
-        return gap
-    if what == "loss":
-        log_p = (_log_softmax(each)[np.arange(len(labels)), labels] for each in logits)
-        return np.stack([-each for each in log_p]).astype(np.float32)
-    return scaled_confidence(logits, np.broadcast_to(labels, logits.shape[:2])).astype(np.float32)
+    # Model by model: what is computed on the way would be several times as large as the logits.
+    return np.stack([_OF_MODEL[what](each, labels) for each in logits])
+
+
+def _gap(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    second, first = np.partition(logits, -2, axis=1)[:, -2:].T
+    gap: NDArray[np.float32] = first - second
+    return gap
+
+
+def _loss(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    return (-_log_softmax(logits)[np.arange(len(labels)), labels]).astype(np.float32)
+
+
+def _confidence(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    return scaled_confidence(logits, labels).astype(np.float32)
+
+
+_OF_MODEL = {"gap": _gap, "loss": _loss, "confidence": _confidence}
+"""Values [examples] of a column, from one model's logits [examples, classes] and the labels."""
 
 
 def divergences(logits: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -27,6 +27,7 @@ from benchsuite.shadows.shards import (
     read_shard,
     remove_shards,
     shard_path,
+    sync_folder,
     write_shard,
 )
 from benchsuite.shadows.tasks import ExecutorTrainer, check_named
@@ -281,6 +282,7 @@ class _Filler:
         # Membership comes last: a shard counts as held once it is there.
         rows = self._bank.design.rows(first, first + self._block)
         self._write("membership", first, {"membership": rows})
+        sync_folder(self._bank.folder)
 
     def _kept_weights(self, first: int) -> dict[str, NDArray[Any]] | None:
         path = self._path("weights", first)

@@ -33,6 +33,8 @@ class Trained(NamedTuple):
 
 def joined(parts: Sequence[Trained]) -> Trained:
     """Consecutive models as one."""
+    if len(parts) == 1:  # not copied: a large column is held but once
+        return parts[0]
     weights, values = zip(*parts, strict=True)
     return Trained(_joined(weights), _joined(values))
 

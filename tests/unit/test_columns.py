@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 from functools import partial
 
@@ -251,3 +252,19 @@ def test_a_blank_column_has_the_shape_of_a_full_one_and_no_values(what):
     empty = blank(Column("p", what, 1), 5, probe, classes=10)
     assert (empty.shape, empty.dtype) == (full.shape, full.dtype)
     assert not empty.any() if what == "correct" else np.isnan(empty).all()
+
+
+@pytest.mark.parametrize("what", ["confidence", "gap", "loss"])
+def test_what_is_computed_of_many_logits_takes_less_memory_than_they(what):
+    logits = np.random.default_rng(0).standard_normal((64, 1000, 10), dtype=np.float32)
+    labels = np.arange(1000) % 10
+    values(what, logits[:2], labels)
+    tracemalloc.start()
+    got = values(what, logits, labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.5 * logits.nbytes
+    for model in (0, 63):
+        np.testing.assert_array_equal(
+            got[model], values(what, logits[model : model + 1], labels)[0]
+        )

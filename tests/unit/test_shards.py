@@ -2,17 +2,22 @@ import errno
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
+from benchsuite.shadows import shards
 from benchsuite.shadows.shards import (
     BankError,
     check_shard,
     lock,
+    open_shard,
     read_shard,
+    remove_shards,
     shard_path,
+    sync_folder,
     write_atomically,
     write_shard,
 )
@@ -178,3 +183,70 @@ def test_a_lock_is_held_by_one_and_goes_with_its_process(tmp_path):
         process.wait()
     with lock(tmp_path, "000000", wait=True) as mine:
         assert mine
+
+
+# ---- files as the safetensors library has them ----
+
+
+@pytest.mark.parametrize("kind", sorted(shards._NAMES, key=str), ids=str)
+def test_the_safetensors_library_reads_a_shard(tmp_path, kind):
+    path = tmp_path / "shard"
+    arrays = {
+        "odd": np.arange(3).astype(np.int8),
+        "some": np.arange(24).reshape(2, 3, 4).astype(kind),
+        "single": np.array(1).astype(kind),
+        "none": np.zeros((0, 4), kind),
+    }
+    write_shard(path, arrays, HEADER)
+    for got in (load_file(path), read_shard(path, HEADER)):
+        assert got.keys() == arrays.keys()
+        for name, values in arrays.items():
+            np.testing.assert_array_equal(got[name], values, strict=True)
+    assert all(array.flags.aligned for array in open_shard(path, {}, check_values=True).values())
+
+
+def test_an_array_that_is_not_dense_is_written_by_its_values(tmp_path):
+    path, values = tmp_path / "shard", np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    arrays = {"turned": values.T, "every other": values[:, :, ::2], "back": values[::-1]}
+    write_shard(path, arrays, HEADER)
+    for got in (load_file(path), read_shard(path, HEADER)):
+        for name, expected in arrays.items():
+            np.testing.assert_array_equal(got[name], expected)
+
+
+def test_what_is_read_can_be_changed_and_outlives_the_file(shard):
+    got = read_shard(shard, HEADER)
+    shard.unlink()
+    got["other"][0] = 7
+    np.testing.assert_array_equal(got["other"], [7, -2])
+
+
+def test_writing_needs_no_memory_for_the_values_again(tmp_path):
+    values = np.zeros(2_000_000, np.float32)
+    path = tmp_path / "shard"
+    tracemalloc.start()
+    write_shard(path, {"values": values}, HEADER)
+    open_shard(path, HEADER, check_values=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < values.nbytes / 10
+
+
+def test_half_written_files_of_a_removed_range_go_with_it(shard):
+    others = shard_path(shard.parent, "pool.correct", 0, 64)
+    write_shard(others, ARRAYS, HEADER)
+    for path in (shard, others):
+        path.with_name(f".{path.name}.elsewhere.123.tmp").write_bytes(b"half")
+    remove_shards(shard.parent, 64, 128)
+    left = {others.name, f".{others.name}.elsewhere.123.tmp"}
+    assert {path.name for path in shard.parent.iterdir()} == left
+
+
+def test_a_folder_s_list_of_files_is_made_to_last(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    sync_folder(tmp_path)
+    assert synced == [tmp_path.stat().st_ino]
+    monkeypatch.setattr("os.fsync", failing(errno.EIO))
+    with pytest.raises(BankError, match=r"cannot write its list of files \(Input/output error"):
+        sync_folder(tmp_path)
