@@ -41,7 +41,7 @@ def write(bank, column, first):
 @pytest.fixture
 def bank(tmp_path):
     """A bank of arrays that nobody trained."""
-    empty = ShadowBank.for_subject(tmp_path, SUBJECT, Balanced(EXAMPLES), EXECUTION)
+    empty = ShadowBank.for_subject(tmp_path, SUBJECT, Balanced(EXAMPLES), lambda: EXECUTION)
     for column in VALUES:
         for first in range(0, MODELS, BLOCK):
             write(empty, column, first)
@@ -263,7 +263,7 @@ def test_a_bank_says_what_it_lacks_and_what_is_damaged(bank):
 
 
 def test_an_empty_bank_says_that_it_is_empty(tmp_path):
-    bank = ShadowBank.for_subject(tmp_path, SUBJECT, Balanced(EXAMPLES), EXECUTION)
+    bank = ShadowBank.for_subject(tmp_path, SUBJECT, Balanced(EXAMPLES), lambda: EXECUTION)
     assert str(bank) == f"bank {bank.folder}: 0 models, 0 bytes"
     with pytest.raises(BankError, match="holds no models yet: run train_shadows"):
         next(bank.blocks("pool", "correct"))

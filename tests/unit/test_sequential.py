@@ -188,6 +188,9 @@ class Watcher:
     def __call__(self, done, total, trained, seconds):
         pass
 
+    def say(self, text):
+        pass
+
     def finish(self, fill):
         pass
 
