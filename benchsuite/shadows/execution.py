@@ -105,8 +105,8 @@ def executions(
     bf16.
 
     Stacks are trained one per core, on one thread each, for threads that wait for each other within
-    a product of small matrices come to a standstill as soon as another process wants a core. Loops
-    are tried on all cores too. With `recipe.privacy` only multilayer perceptrons are stacked.
+    a product of small matrices come to a standstill as soon as another process wants a core; so are
+    loops, which may use all cores too. With `recipe.privacy` only multilayer perceptrons are stacked.
     Layers that draw at random while they train are drawn for eagerly, in one layout.
 
     Raises:
@@ -155,7 +155,7 @@ def executions(
     looped = [
         Execution("looped", 1, count, precision, device, layout)
         for layout in layouts("looped")
-        for count in sorted(counts, reverse=True)
+        for count in sorted(counts)
     ]
     if not (draws or private):
         looped += [replace(each, launch="compiled") for each in looped]

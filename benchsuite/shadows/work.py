@@ -1,6 +1,7 @@
 """The work of filling a bank, as a value that any thread or process can do a part of."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from benchsuite.shadows.columns import Column, answers, blank
 from benchsuite.shadows.design import Design
 from benchsuite.shadows.execution import Execution, exact_on_cuda
 from benchsuite.shadows.jobs import training_job
+from benchsuite.shadows.shards import BankError
 from benchsuite.subject import Subject
 from benchsuite.training import Weights, train
 
@@ -89,7 +91,10 @@ class Work:
             before_epoch,
             observe if moments else None,
         )
-        with exact_on_cuda(self.execution.device, self.execution.precision):
+        with (
+            self._memory_suffices(),
+            exact_on_cuda(self.execution.device, self.execution.precision),
+        ):
             weights = train(job, self.execution.engine)
         return Trained(
             {name: tensor.cpu().numpy() for name, tensor in weights.items()},
@@ -117,8 +122,20 @@ class Work:
             name: (self.probes[name], self._inputs_of(name, self.probes[name]))
             for name in {column.probe for column in columns}
         }
-        with exact_on_cuda(self.execution.device):  # of moments too, while others train
+        # Of moments too, while others train.
+        with self._memory_suffices(), exact_on_cuda(self.execution.device):
             return answers(columns, self.subject, models, weights, probes, self.execution.engine)
+
+    @contextmanager
+    def _memory_suffices(self) -> Iterator[None]:
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise BankError(
+                f"the memory of {self.execution.device} is too small now for this bank's stacks of "
+                f"{self.execution.stack}: free some and run the same command again, which goes on "
+                "where it was, or choose another folder with --banks, whose stacks are of what fits"
+            ) from error
 
     def _inputs_of(self, name: str, probe: Dataset) -> torch.Tensor:
         if name not in self._inputs:

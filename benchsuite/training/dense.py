@@ -5,7 +5,9 @@ than the products of so small models. Here all is written into memory that outli
 few operations as there can be: to call one for 64 models costs as much as it computes.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,6 +18,8 @@ from benchsuite.training.private import GaussianNoise
 
 _NARROW = 32
 """Outputs below which a layer lies transposed in memory: its products take two thirds the time."""
+
+Call = Callable[[], object]
 
 
 class _Dense(NamedTuple):
@@ -114,7 +118,7 @@ class DenseSteps:
         # In the order of named_parameters, in which noise is drawn.
         self._named_changes = [named_changes[name] for name, _ in model.named_parameters()]
         self._memory = [inputs.new_empty(0) for _ in 2 * self._layers]
-        self._rooms: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self._plans: dict[int, _Plan] = {}
         self._rate = job.recipe.learning_rate
         # On the device, where a recorded step reads it.
         self._less_rate = inputs.new_empty(()) if inputs.is_cuda else None
@@ -143,15 +147,21 @@ class DenseSteps:
             noise: of layers; none here draws any.
             private: noise of DP-SGD.
         """
-        xs, deltas = self._backward(inputs, labels)
-        share = self._share(xs, deltas, labels)
-        momentum = self._recipe.momentum if self._optimizer is None else 0.0
-        for layer, x, delta in zip(self._layers, xs, deltas, strict=True):
-            change = layer.weight_change
-            _multiply(x.mT, delta, out=change, add=change, beta=momentum, alpha=share)
-            if layer.bias_change is not None:
-                of_bias = delta.sum(1, keepdim=True)
-                layer.bias_change.mul_(momentum).add_(of_bias, alpha=share)
+        plan, x = self._plan(labels.shape[1]), self._with_ones(inputs)
+        for call in _forward(x, self._layers[0], plan.outputs[0]):
+            call()
+        for call in plan.forward:
+            call()
+        known = labels if self._recipe.privacy is None else labels.clamp(min=0)
+        smoothing = self._recipe.label_smoothing
+        _cross_entropy_gradient(plan.outputs[-1], known, smoothing, out=plan.deltas[-1])
+        for call in plan.backward:
+            call()
+        self._clip([x, *plan.outputs[:-1]], plan.deltas, labels)
+        for call in self._changed(x, self._layers[0], plan.deltas[0]):
+            call()
+        for call in plan.changes:
+            call()
         private.add_to(self._named_changes)
         if self._optimizer is not None:
             self._optimizer.step()
@@ -163,33 +173,54 @@ class DenseSteps:
         else:
             self._parameters.addcmul_(self._changes, self._less_rate)
 
-    def _share(self, xs: list[Tensor], deltas: list[Tensor], labels: Tensor) -> float:
-        """What part of the sum of the examples' gradients is the gradient."""
-        return 1 / labels.shape[1]
+    def _share(self, batch: int) -> float:
+        """What part of the sum of a batch's gradients is the gradient."""
+        return 1 / batch
 
-    def _backward(self, inputs: Tensor, labels: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Each layer's input and the gradient at its product, [models, batch, width].
+    def _clip(self, xs: list[Tensor], deltas: list[Tensor], labels: Tensor) -> None:
+        """Change gradients at products before they are summed over the batch."""
 
-        The gradient is that of the sum of the losses. The next call writes over both.
+    def _changed(self, x: Tensor, layer: _Linear, delta: Tensor) -> list[Call]:
+        """What changes a layer's changes by a gradient, from its input and that at its product."""
+        momentum = self._recipe.momentum if self._optimizer is None else 0.0
+        share, change = self._share(delta.shape[1]), layer.weight_change
+        calls = [_product(x.mT, delta, out=change, add=change, beta=momentum, alpha=share)]
+        if layer.bias_change is not None:
+            calls.append(partial(_add_sum, delta, momentum, share, layer.bias_change))
+        return calls
+
+    def _plan(self, batch: int) -> "_Plan":
+        """All calls of a step on such a batch but those on its inputs and labels.
+
+        For batches of any size: an epoch's last may be smaller, and a private recipe's all differ.
+        All use the same memory.
         """
-        room = self._room(labels.shape[1])
-        xs = [self._with_ones(inputs)]
-        for layer, (output, _) in zip(self._layers, room, strict=True):
-            _multiply(xs[-1], layer.weight, out=output, add=layer.bias)
-            if layer.rectified:
-                output.relu_()
-            xs.append(output)
-        deltas = [delta for _, delta in room]
-        if self._recipe.privacy is not None:  # alone may fill batches up
-            labels = labels.clamp(min=0)
-        _cross_entropy_gradient(xs.pop(), labels, self._recipe.label_smoothing, out=deltas[-1])
-        for i in reversed(range(len(room))):
-            output, delta = room[i]
-            if self._layers[i].rectified:
-                rectified_gradient(delta, output, out=delta)
+        if batch in self._plans:
+            return self._plans[batch]
+        models = len(self._layers[0].weight)
+        widths = [layer.weight.shape[2] for layer in self._layers]
+        sizes = [models * batch * width for width in 2 * widths]
+        for i, size in enumerate(sizes):
+            if self._memory[i].numel() < size:
+                self._memory[i] = self._parameters.new_empty(size)
+                self._plans.clear()
+        views = [
+            _lying(memory[:size], models, batch, width)
+            for memory, size, width in zip(self._memory, sizes, 2 * widths, strict=True)
+        ]
+        plan = _Plan(views[: len(widths)], views[len(widths) :])
+        for i, layer in enumerate(self._layers):
+            output, delta = plan.outputs[i], plan.deltas[i]
+            of_rectified = partial(rectified_gradient, delta, output, out=delta)
+            backward: list[Call] = [of_rectified] if layer.rectified else []
             if i:
-                _multiply(delta, self._layers[i].weight.mT, out=deltas[i - 1])
-        return xs, deltas
+                x = plan.outputs[i - 1]
+                plan.forward.extend(_forward(x, layer, output))
+                plan.changes.extend(self._changed(x, layer, delta))
+                backward.append(_product(delta, layer.weight.mT, out=plan.deltas[i - 1]))
+            plan.backward[:0] = backward
+        self._plans[batch] = plan
+        return plan
 
     def _with_ones(self, inputs: Tensor) -> Tensor:
         """A batch [models, batch, in], with a last input of 1 if the first layer has a bias."""
@@ -203,24 +234,35 @@ class DenseSteps:
         beside[:, :, :width] = flat
         return beside
 
-    def _room(self, batch: int) -> list[tuple[Tensor, Tensor]]:
-        """For each layer's output and the gradient there, [models, batch, width], in one memory.
 
-        For batches of any size: an epoch's last may be smaller, and a private recipe's all differ.
-        """
-        if batch not in self._rooms:
-            widths = [layer.weight.shape[2] for layer in self._layers for _ in range(2)]
-            models = len(self._layers[0].weight)
-            for i, width in enumerate(widths):
-                if self._memory[i].numel() < models * batch * width:
-                    self._memory[i] = self._parameters.new_empty(models * batch * width)
-                    self._rooms.clear()
-            views = [
-                _lying(memory[: models * batch * width], models, batch, width)
-                for memory, width in zip(self._memory, widths, strict=True)
-            ]
-            self._rooms[batch] = list(zip(views[::2], views[1::2], strict=True))
-        return self._rooms[batch]
+@dataclass(frozen=True)
+class _Plan:
+    """Of a step on batches of one size: memory [models, batch, width] of each layer, and calls.
+
+    Attributes:
+        outputs: of each layer.
+        deltas: gradients of the sum of the losses at each layer's product.
+        forward: from the first layer's output to the logits.
+        backward: from the gradient at the logits to that at the first product.
+        changes: of all layers but the first.
+    """
+
+    outputs: list[Tensor]
+    deltas: list[Tensor]
+    forward: list[Call] = field(default_factory=list)
+    backward: list[Call] = field(default_factory=list)
+    changes: list[Call] = field(default_factory=list)
+
+
+def _forward(x: Tensor, layer: _Linear, output: Tensor) -> list[Call]:
+    """What writes a layer's output."""
+    calls = [_product(x, layer.weight, out=output, add=layer.bias)]
+    return [*calls, output.relu_] if layer.rectified else calls
+
+
+def _add_sum(delta: Tensor, momentum: float, share: float, change: Tensor) -> None:
+    """Change a bias's change [models, 1, out] by the sum over a batch."""
+    change.mul_(momentum).add_(delta.sum(1, keepdim=True), alpha=share)
 
 
 def _of(layer: _Dense, weights: Weights) -> Weights:
@@ -263,22 +305,21 @@ def _lying(memory: Tensor, models: int, rows: int, outputs: int) -> Tensor:
     return memory.view(models, rows, outputs)
 
 
-def _multiply(
+def _product(
     first: Tensor,
     second: Tensor,
     out: Tensor,
     add: Tensor | None = None,
     beta: float = 1.0,
     alpha: float = 1.0,
-) -> None:
-    """Write beta * add + alpha * first @ second into `out`, as it lies in memory."""
+) -> Call:
+    """What writes beta * add + alpha * first @ second into `out`, as it lies in memory."""
     if not out.is_contiguous():
         first, second, out = second.mT, first.mT, out.mT
         add = None if add is None else add.mT
     if add is None:
-        torch.bmm(first, second, out=out)
-    else:
-        torch.baddbmm(add, first, second, beta=beta, alpha=alpha, out=out)
+        return partial(torch.bmm, first, second, out=out)
+    return partial(torch.baddbmm, add, first, second, beta=beta, alpha=alpha, out=out)
 
 
 def _cross_entropy_gradient(logits: Tensor, labels: Tensor, smoothing: float, out: Tensor) -> None:

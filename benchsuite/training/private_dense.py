@@ -15,7 +15,10 @@ class ClippedDenseSteps(DenseSteps):
     shortening d. Source: I. Goodfellow, Efficient Per-Example Gradient Computations (2015).
     """
 
-    def _share(self, xs: list[Tensor], deltas: list[Tensor], labels: Tensor) -> float:
+    def _share(self, batch: int) -> float:
+        return 1.0  # `clipped_share` has it
+
+    def _clip(self, xs: list[Tensor], deltas: list[Tensor], labels: Tensor) -> None:
         squared_norms = torch.zeros(labels.shape, dtype=xs[0].dtype, device=labels.device)
         for layer, x, delta in zip(self._layers, xs, deltas, strict=True):
             of_input = torch.linalg.vector_norm(x, dim=2).square_()
@@ -25,4 +28,3 @@ class ClippedDenseSteps(DenseSteps):
         shares = clipped_share(squared_norms, labels, self.job).unsqueeze(2)
         for delta in deltas:
             delta.mul_(shares)
-        return 1.0

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchsuite.machine import cores
 from benchsuite.provenance import provenance
-from benchsuite.shadows.execution import cores
 
 ROOT = Path(__file__).parents[2]
 

@@ -43,7 +43,7 @@ def resampled(examples):
 def peak(tmp_path_factory):
     """GFLOP/s of the machine; worker processes are started too, which larger banks would have."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benchsuite.shadows.fill.WORTH_PROCESSES", 0)
+        patch.setattr("benchsuite.shadows.local.WORTH_PROCESSES", 0)
         train_shadows(SUBJECT, 512, folder=tmp_path_factory.mktemp("warm"), device="cpu")
     return matrix_rate(SUBJECT)
 

@@ -11,22 +11,21 @@ Ways take turns, so that a busy machine slows all. Recipe and subsets are the sa
 import statistics
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
-from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
+from benchsuite.machine import cores
 from benchsuite.shadows import train_shadows
 from benchsuite.shadows.design import Balanced
-from benchsuite.shadows.execution import cores
 from benchsuite.subject import load_subject
+from tests.benchmarks.measured import arithmetic, gigaflop_of_a_model, matrix_rate
 
 pytestmark = pytest.mark.benchmark(group="training")
 
@@ -110,42 +109,6 @@ def with_vmap(models):
     return statistics.mean(accuracy(each) for each in said.argmax(2))
 
 
-def products_of_a_step(models, batch):
-    """(first, second, out) of each product: forward, weights' gradients, hidden gradients."""
-    layers = [each for each in SUBJECT.model().modules() if isinstance(each, nn.Linear)]
-    products = []
-    for number, layer in enumerate(layers):
-        x = torch.rand(models, batch, layer.in_features)
-        weight = torch.rand(models, layer.in_features, layer.out_features)
-        y = torch.rand(models, batch, layer.out_features)
-        products += [(x, weight, torch.empty_like(y)), (x.mT, y, torch.empty_like(weight))]
-        if number:
-            products.append((y, weight.mT, torch.empty_like(x)))
-    return products
-
-
-def flop(products):
-    return sum(2 * len(a) * a.shape[1] * a.shape[2] * b.shape[2] for a, b, _ in products)
-
-
-def matrix_rate(repeats=150):
-    """GFLOP/s of all cores at the products of a step of 64 models, on one thread each."""
-
-    def work(_):
-        products = products_of_a_step(64, RECIPE.batch_size)
-        started = time.perf_counter()
-        for _ in range(repeats):
-            for first, second, out in products:
-                torch.bmm(first, second, out=out)
-        return repeats * flop(products) / (time.perf_counter() - started) / 1e9
-
-    before = torch.get_num_threads()
-    with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        rate = sum(pool.map(work, range(cores())))
-    torch.set_num_threads(before)
-    return rate
-
-
 def test_what_each_way_to_train_costs(benchmark, tmp_path, capsys):
     ways = {
         "Subset and DataLoader": (with_dataloader, 3),
@@ -156,7 +119,7 @@ def test_what_each_way_to_train_costs(benchmark, tmp_path, capsys):
     rights, rates, banks = {name: [] for name in speeds}, [], []
 
     def others():
-        rates.append(matrix_rate())
+        rates.append(matrix_rate(SUBJECT))
         for name, (way, models) in ways.items():
             started = time.perf_counter()
             rights[name].append(way(models))
@@ -171,11 +134,11 @@ def test_what_each_way_to_train_costs(benchmark, tmp_path, capsys):
     *_, name = speeds
     speeds[name] = [bank.fill.models_trained / bank.fill.seconds for bank in banks]
     rights[name] = [float(bank.column("test", "correct").mean()) for bank in banks]
-    steps = RECIPE.steps(len(LABELS) // 2)
-    size = len(LABELS) / 2 / steps * RECIPE.epochs  # of an average batch
-    per_model = steps * flop(products_of_a_step(1, RECIPE.batch_size)) * size / RECIPE.batch_size
-    achieved = [speed * per_model / 1e9 for speed in speeds[name]]
-    share = statistics.median(a / r for a, r in zip(achieved, rates, strict=True))
+    per_model = gigaflop_of_a_model(SUBJECT)
+    share = statistics.median(
+        speed * per_model / rate for speed, rate in zip(speeds[name], rates, strict=True)
+    )
+    measured = arithmetic(SUBJECT, statistics.median(speeds[name]), statistics.median(rates))
     with capsys.disabled():
         print(f"\ndigits-mlp on {cores()} cores, {ROUNDS} rounds: models/s, median (least to most)")
         for each, values in speeds.items():
@@ -184,16 +147,15 @@ def test_what_each_way_to_train_costs(benchmark, tmp_path, capsys):
                 f"{max(values):.1f}), accuracy {statistics.mean(rights[each]):.3f}"
             )
         print(
-            f"  the products of a step alone: {statistics.median(rates):.0f} GFLOP/s; "
-            f"train_shadows {statistics.median(achieved):.0f}, {share:.0%} of it"
+            f"  the products of a step alone: {measured['peak_gflop_per_second']:.0f} GFLOP/s; "
+            f"train_shadows {measured['gflop_per_second']:.0f}, {share:.0%} of it"
         )
-    benchmark.extra_info |= {
+    benchmark.extra_info |= measured | {
+        "subject": SUBJECT.name,
+        "models": 128,
         "models_per_second": {k: round(statistics.median(v), 2) for k, v in speeds.items()},
         "accuracy": {k: round(statistics.mean(v), 4) for k, v in rights.items()},
-        "gflop_per_second": round(statistics.median(achieved), 1),
-        "products_gflop_per_second": round(statistics.median(rates), 1),
-        "share_of_products": round(share, 3),
-        "torch": torch.__version__,
+        "share_of_peak": round(share, 3),
     }
     assert min(map(min, rights.values())) > 0.9  # each of them learns
     fastest_other = max(statistics.median(speeds[each]) for each in ways)
