@@ -10,9 +10,10 @@ memorization (of .035), .0015 in AUROC (of .606) and .048 in the logarithm of th
 their memorization correlated at .95 and LiRA's scores at .76. The margins are 3 to 4 of these
 deviations, and a loss of 2 % and 1 % of rank correlation.
 
-A control was moved by the pilot: weights that are kept in bf16 too, which is what other precisions
-avoid, spoil scores less than was thought and train too slowly here to be a control (a LOSSY line in
-the tests of power has them); answers in bf16, which cost nothing, spoil them far more.
+A control was moved by the pilot. Weights that are kept in bf16 too, which is what all precisions
+here avoid, train at 3 models per second, one after another, on 2 cores: too slow for a control. In
+384 such models LiRA found 9 % fewer and its scores ranked worse by .028, so that the rule refutes
+them (see the tests of power). Answers in bf16 cost nothing, and are what goes wrong without notice.
 """
 
 import math
@@ -37,7 +38,9 @@ RULE = all_of(
 CONTROLS = {"another-seed": all_of(**AS_BETWEEN_SEEDS), "answers-in-bf16": REFUTED}
 UNITS = {"smoke": 2, "cpu": 6, "gpu": 6, "cifar10-resnet9/gpu": 4}
 PAPERS = ("mnist-cnn32", "cifar10-resnet9")
-MEASURES = "differences from float32, and rank correlations with float32 of another seed less its own"
+MEASURES = (
+    "differences from float32, and rank correlations with float32 of another seed less its own"
+)
 
 
 @claim(
