@@ -144,14 +144,14 @@ def compared(other: Scores, float32: Scores, reseeded: Scores) -> dict[str, floa
     precision's scores rank with float32's of the same seed, and two seeds of float32 with each
     other.
     """
-    numbers = differences(other, float32)
+    ranked, reported = {}, {}
     for name, get in (("memorization", "memorization"), ("LiRA's scores", "lira")):
         mine, first, second = (getattr(each, get) for each in (other, float32, reseeded))
         between = rank_correlation(first, second)
-        numbers[f"rank of {name}"] = rank_correlation(mine, second) - between
-        numbers[f"correlation, same seed: {name}"] = rank_correlation(mine, first)
-        numbers[f"correlation, float32 by seed: {name}"] = between
-    return numbers
+        ranked[f"rank of {name}"] = rank_correlation(mine, second) - between
+        reported[f"correlation, same seed: {name}"] = rank_correlation(mine, first)
+        reported[f"correlation, float32 by seed: {name}"] = between
+    return differences(other, float32) | ranked | reported
 
 
 @dataclass(frozen=True, eq=False)

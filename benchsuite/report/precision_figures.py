@@ -37,7 +37,7 @@ def _precision_scores(arrays: Arrays, name: str) -> Drawing:
     precision = arms[2]
     float32 = numbers(arrays, BY_EXAMPLE("float32"))
     against = {
-        "float32, another seed": numbers(arrays, BY_EXAMPLE("another seed"), float32.shape),
+        "another seed": numbers(arrays, BY_EXAMPLE("another seed"), float32.shape),
         precision: numbers(arrays, BY_EXAMPLE("other"), float32.shape),
     }
     of_memorization = values["rank of memorization"][:, 0]
