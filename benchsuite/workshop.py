@@ -83,7 +83,7 @@ class Workshop:
         folder, own = self.folder, self.precision or "float32"
         if precision not in (None, own):
             folder = Path(folder) / precision
-        key = json.dumps((*of, models, sorted(columns), precision or own), sort_keys=True)
+        key = json.dumps((*of, models, sorted(columns), precision), sort_keys=True)
         if key not in self._banks:
             watcher = self.watch(subject.name)
             bank = train_shadows(

@@ -127,7 +127,7 @@ def test_float32_that_is_asked_for_is_no_bank_of_bf16(tmp_path):
     Workshop(tmp_path, "cpu", lambda name: Watcher([], name), precision="bf16").bank(SUBJECT, 64)
     plain = Workshop(tmp_path, "cpu", lambda name: Watcher([], name))
     assert plain.bank(SUBJECT, 64).execution.precision == "bf16"
-    with pytest.raises(BankError, match="precision='float32', but the bank .* precision='bf16'"):
+    with pytest.raises(BankError, match="precision='float32', but the bank"):
         plain.bank(SUBJECT, 64, precision="float32")
     assert plain.bank(SUBJECT, 128, precision="bf16").execution.precision == "bf16"
 
