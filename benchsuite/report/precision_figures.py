@@ -27,9 +27,14 @@ BY_EXAMPLE = "by example, {}".format
 def _precision_scores(arrays: Arrays, name: str) -> Drawing:
     """A table with a row of each training, and memorization against float32's."""
     arms = texts(arrays, "arms")
+    if len(arms) != 4:
+        raise ValueError(f"arms holds {arms}, expected float32 twice and the precision twice")
     values = {column: _with_ends(arrays, column, len(arms)) for column in COLUMNS}
     rates = arrays["rate"].astype(float)
-    if rates.shape != (len(arms),) or not ((rates > 0) | np.isnan(rates)).all():
+    if (
+        rates.shape != (len(arms),)
+        or not (((rates > 0) & (rates < np.inf)) | np.isnan(rates)).all()
+    ):
         raise ValueError(f"rate has shape {rates.shape} or holds others than rates, or NaN")
     units, models, outside, fpr = (
         float(numbers(arrays, each, ())) for each in ("units", "models", "non-members", "fpr")
