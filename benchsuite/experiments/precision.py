@@ -9,10 +9,8 @@ first float32 ones.
 A unit is two blocks of models, each of which is attacked by LiRA with the other as references: no
 unit shares a model with another.
 
-Controls:
+Control:
 
-- ``another-seed``: float32 with another seed stands in for the precision. It must pass: the margins
-  are no narrower than the spread between two seeds of float32.
 - ``answers-in-bf16``: the probability of the label, which the trained models give, is rounded to
   bf16 too, as where all is computed in it; what they predict stays. It must fail: scores are made
   of how near to 1 probabilities are.
@@ -41,7 +39,7 @@ from benchsuite.subject import Subject
 from benchsuite.training import Precision
 from benchsuite.workshop import Workshop
 
-ANOTHER_SEED, ROUNDED = "another-seed", "answers-in-bf16"
+ROUNDED = "answers-in-bf16"
 FPR = 1e-3
 FLOOR = 1e-45
 """Of probabilities whose logarithm is taken, as in tensorflow/privacy."""
@@ -140,17 +138,18 @@ def compared(other: Scores, float32: Scores, reseeded: Scores) -> dict[str, floa
     """Numbers of one unit: differences from float32, and how much worse scores rank.
 
     "rank of ..." is Spearman's correlation with float32 of another seed, less that of float32 with
-    it: below 0 where the precision blurs what training on an example does. Reported: how well the
-    precision's scores rank with float32's of the same seed, and two seeds of float32 with each
-    other.
+    it: below 0 where the precision blurs what training on an example does. Reported: differences of
+    float32's two seeds, how well the precision's scores rank with float32's of the same seed, and
+    the two seeds of float32 with each other.
     """
-    ranked, reported = {}, {}
+    ranked: dict[str, float] = {}
+    reported = {f"{name}, by seed": by for name, by in differences(reseeded, float32).items()}
     for name, get in (("memorization", "memorization"), ("LiRA's scores", "lira")):
         mine, first, second = (getattr(each, get) for each in (other, float32, reseeded))
         between = rank_correlation(first, second)
         ranked[f"rank of {name}"] = rank_correlation(mine, second) - between
         reported[f"correlation, same seed: {name}"] = rank_correlation(mine, first)
-        reported[f"correlation, float32 by seed: {name}"] = between
+        reported[f"correlation, by seed: {name}"] = between
     return differences(other, float32) | ranked | reported
 
 
@@ -175,7 +174,6 @@ class PrecisionExperiment(Remembering):
     cache: dict[Any, Any] = field(default_factory=dict)
 
     controls: ClassVar[Mapping[str, str]] = {
-        ANOTHER_SEED: "Nothing: float32 with another seed stands in, whose spread is the measure.",
         ROUNDED: "What the trained models answer is rounded to bf16 too.",
     }
 
@@ -222,9 +220,6 @@ class PrecisionExperiment(Remembering):
             CannotResolveError: too few non-members, or scores that are all alike.
         """
         float32, reseeded = self.scores("float32"), self.scores("float32", OTHER_SEED)
-        if self.control == ANOTHER_SEED:
-            yield from map(differences, reseeded, float32)
-            return
         other = self.scores(self.precision, rounded=self.control == ROUNDED)
         yield from map(compared, other, float32, reseeded)
 
