@@ -26,6 +26,7 @@ from benchsuite.experiments.onion import OnionExperiment
 from benchsuite.experiments.oracles import OracleExperiment
 from benchsuite.experiments.outliers import OutlierExperiment
 from benchsuite.experiments.planting import PlantingExperiment
+from benchsuite.experiments.precision import PrecisionExperiment
 from benchsuite.experiments.privacy import PrivacyExperiment
 from benchsuite.experiments.sizes import ONION_SIZES, OnionSize
 from benchsuite.experiments.svm_onion import SvmOnion
@@ -46,6 +47,7 @@ from benchsuite.setting import (
     train_canaries,
     train_growing,
     train_planting,
+    train_precision,
     train_private,
     train_setting,
 )
@@ -93,6 +95,14 @@ def trained_planting(
 ) -> TrainedFor[PlantingExperiment]:
     """The setting's subject with its worlds of planted singletons."""
     return _run_or_say(lambda: train_planting(_prepared(setting, pytestconfig)))
+
+
+@pytest.fixture(scope="session")
+def trained_precision(
+    setting: Setting, pytestconfig: pytest.Config
+) -> TrainedFor[PrecisionExperiment]:
+    """The setting's subject with its float32 models, which other precisions are held against."""
+    return _run_or_say(lambda: train_precision(_prepared(setting, pytestconfig)))
 
 
 @pytest.fixture(scope="session")
@@ -270,6 +280,22 @@ def planting(trained_planting: TrainedFor[PlantingExperiment]) -> PlantingExperi
     return trained_planting.experiment
 
 
+@pytest.fixture(scope="session")
+def bf16(trained_precision: TrainedFor[PrecisionExperiment]) -> PrecisionExperiment:
+    """Models that are trained in bf16, beside float32's."""
+    return trained_precision.experiment
+
+
+@pytest.fixture(scope="session")
+def tf32(request: pytest.FixtureRequest, setting: Setting) -> PrecisionExperiment:
+    """The same in TF32, which only CUDA devices have."""
+    device = request.config.getoption("--device") or ("cuda" if setting.tier == "gpu" else "cpu")
+    if not device.startswith("cuda"):
+        pytest.skip(f"TF32 is a CUDA device's, and models are trained on {device} here")
+    trained: TrainedFor[PrecisionExperiment] = request.getfixturevalue("trained_precision")
+    return trained.experiment.at("tf32")
+
+
 def _attacked_by(trained: TrainedAttacks) -> tuple[Any, ...]:
     cache = trained.cache
     return trained.subject, trained.bank, trained.size, trained.workshop, "", cache
@@ -341,6 +367,7 @@ _OWN_BANKS: dict[type[Any], str] = {
     CanaryExperiment: "trained_canaries",
     PrivacyExperiment: "trained_private",
     PlantingExperiment: "trained_planting",
+    PrecisionExperiment: "trained_precision",
 }
 
 

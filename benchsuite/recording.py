@@ -104,10 +104,15 @@ def record_evidence(
 
 
 def _fills_of(banks: Sequence[ShadowBank]) -> dict[str, Fill]:
-    """What was trained of each bank, by its key; of one that grew, in all its parts together."""
+    """What was trained of each bank, by its key; of one that grew, in all its parts together.
+
+    Banks of other precisions have float32's key, and its precision is put behind it.
+    """
     parts: dict[str, dict[int, ShadowBank]] = {}
     for bank in banks:
-        parts.setdefault(bank.key, {})[id(bank)] = bank
+        precision = bank.execution.precision
+        name = bank.key if precision == "float32" else f"{bank.key}-{precision}"
+        parts.setdefault(name, {})[id(bank)] = bank
     fills = {}
     for key, grown in parts.items():
         of_each = [bank.fill for bank in grown.values() if bank.fill is not None]

@@ -10,6 +10,7 @@ from benchsuite.claim import Tier
 from benchsuite.experiments.canaries import CanaryExperiment
 from benchsuite.experiments.growing import GrowingMembership
 from benchsuite.experiments.planting import PlantingExperiment
+from benchsuite.experiments.precision import PrecisionExperiment
 from benchsuite.experiments.privacy import PrivacyExperiment
 from benchsuite.experiments.sizes import (
     AttackSize,
@@ -17,6 +18,7 @@ from benchsuite.experiments.sizes import (
     canary_size,
     membership_size,
     planting_size,
+    precision_size,
     private_size,
 )
 from benchsuite.shadows import ShadowBank
@@ -250,6 +252,20 @@ def train_planting(prepared: Prepared) -> TrainedFor[PlantingExperiment]:
     size, enough = planting_size(tier, prepared.shadows, _block(prepared.subject))
     experiment = PlantingExperiment(prepared.subject, size, prepared.workshop)
     return _trained_for(prepared, experiment, experiment.world(0).bank, enough)
+
+
+def train_precision(prepared: Prepared) -> TrainedFor[PrecisionExperiment]:
+    """Train a setting's models in float32, beside which others are trained in bf16 and TF32.
+
+    Raises:
+        ValueError: too few shadows, or as `train_shadows`.
+        BankError: as `train_shadows`.
+    """
+    subject, setting = prepared.subject, prepared.setting
+    tier: Tier = "smoke" if prepared.miniature else setting.tier
+    size, enough = precision_size(setting.subject, tier, prepared.shadows, _block(subject))
+    experiment = PrecisionExperiment(subject, size, prepared.workshop, "bf16")
+    return _trained_for(prepared, experiment, experiment.bank, enough)
 
 
 def _block(subject: Subject) -> int:

@@ -66,8 +66,12 @@ class Workshop:
         columns: Sequence[str] = COLUMNS,
         probes: Mapping[str, Dataset] | None = None,
         design: Design | None = None,
+        precision: Precision | None = None,
     ) -> ShadowBank:
         """The subject's bank of so many models, trained as far as it lacks them; once a session.
+
+        A precision given here that is not the workshop's own has a folder of its own below it, for
+        a bank's key does not tell precisions apart.
 
         Raises:
             ValueError, BankError, ExecutorError: as `train_shadows`.
@@ -76,13 +80,16 @@ class Workshop:
         said_of = {"test": subject.test, **(probes or {})}  # which the identity leaves out
         digests = {name: data.digest for name, data in said_of.items()}
         of = subject.name, subject.identity(), chosen.identity(), digests
-        key = json.dumps((*of, models, sorted(columns)), sort_keys=True)
+        folder, own = self.folder, self.precision or "float32"
+        if precision not in (None, own):
+            folder = Path(folder) / precision
+        key = json.dumps((*of, models, sorted(columns), precision), sort_keys=True)
         if key not in self._banks:
             watcher = self.watch(subject.name)
             bank = train_shadows(
                 subject,
                 models,
-                folder=self.folder,
+                folder=folder,
                 columns=columns,
                 probes=probes,
                 design=chosen,
@@ -91,7 +98,7 @@ class Workshop:
                 say=watcher.say,
                 executor=self.executor,
                 strategy=self.strategy,
-                precision=self.precision,
+                precision=precision or self.precision,
             )
             assert bank.fill is not None
             watcher.finish(bank.fill)

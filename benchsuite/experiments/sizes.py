@@ -265,6 +265,23 @@ PLANTING_SIZES = {
 """By tier."""
 
 
+@dataclass(frozen=True)
+class PrecisionSize:
+    """How many units of two blocks of models each bank of the comparison of precisions has."""
+
+    units: int
+
+
+PRECISION_SIZES = {
+    "smoke": PrecisionSize(2),
+    "cpu": PrecisionSize(6),
+    "gpu": PrecisionSize(6),
+    "cifar10-resnet9/gpu": PrecisionSize(4),
+}
+"""By tier or "subject/tier"; the banks of float32 are those of `MEMBERSHIP_SIZES` as far as both
+go."""
+
+
 def private_size(tier: str, shadows: int | None, block: int) -> tuple[PrivacySize, bool]:
     """The declared size, or arms of as many blocks as `shadows` models give; and if that is enough.
 
@@ -286,6 +303,19 @@ def planting_size(tier: str, shadows: int | None, block: int) -> tuple[PlantingS
     declared = PLANTING_SIZES[tier]
     worlds = _blocks_of(shadows, 2 * block * declared.blocks, declared.worlds)
     return replace(declared, worlds=worlds), worlds == declared.worlds
+
+
+def precision_size(
+    subject: str, tier: str, shadows: int | None, block: int
+) -> tuple[PrecisionSize, bool]:
+    """The declared size, or as many units as `shadows` models give; and whether that is enough.
+
+    Raises:
+        ValueError: `shadows` is too few for two units.
+    """
+    declared = PRECISION_SIZES.get(f"{subject}/{tier}", PRECISION_SIZES[tier])
+    units = _blocks_of(shadows, 2 * block, declared.units)
+    return PrecisionSize(units), units == declared.units
 
 
 def _blocks_of(shadows: int | None, block: int, declared: int) -> int:

@@ -16,6 +16,7 @@ from benchsuite.report import (
     onion_figures,
     onion_pictures,
     oracle_figures,
+    precision_figures,
     privacy_figures,
     svg,
 )
@@ -188,5 +189,6 @@ _KINDS: dict[str, Callable[[Arrays, str], Drawing]] = {
     **group_figures.KINDS,
     **group_tables.KINDS,
     **oracle_figures.KINDS,
+    **precision_figures.KINDS,
     **privacy_figures.KINDS,
 }

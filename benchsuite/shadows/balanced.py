@@ -37,7 +37,9 @@ class Balanced:
         examples: size of the pool, at least 2.
         share: of the pool that each model trains on, above 0 and below 1; a fraction with a
             denominator up to 100.
-        seed: from 0 to 2^64 - 1.
+        seed: of subsets and of training, from 0 to 2^64 - 1.
+        rows_seed: of subsets, where they shall be those of another seed, so that models differ
+            from its in initial weights and order alone; None takes `seed`.
 
     Raises:
         ValueError: a value outside these ranges, or share x examples is not whole.
@@ -46,11 +48,14 @@ class Balanced:
     examples: int
     share: float = 0.5
     seed: int = 0
+    rows_seed: int | None = None
 
     def __post_init__(self) -> None:
         check_examples(self.examples)
         check_share(self.share)
         check_seed(self.seed)
+        if self.rows_seed is not None:
+            check_seed(self.rows_seed, "rows_seed")
         fraction = self._fraction
         extra = self.examples % fraction.denominator
         if extra:
@@ -88,7 +93,13 @@ class Balanced:
             "examples": int(self.examples),
             "share": float(self.share),
             "seed": int(self.seed),
+            # Left out where it says nothing, so that such banks keep the key that they had.
+            **({} if self._rows_seed == self.seed else {"rows_seed": self._rows_seed}),
         }
+
+    @property
+    def _rows_seed(self) -> int:
+        return int(self.seed if self.rows_seed is None else self.rows_seed)
 
     @property
     def _fraction(self) -> Fraction:
@@ -96,7 +107,7 @@ class Balanced:
 
     def _draw(self, index: int) -> Bools:
         """Draw random columns with the right sums, then move ones between rows to right theirs."""
-        stream = generator(self.seed, index, Purpose.DESIGN).bit_generator
+        stream = generator(self._rows_seed, index, Purpose.DESIGN).bit_generator
         ones = self._fraction.numerator * self.block // self._fraction.denominator
         rows = np.empty((self.block, self.examples), dtype=np.bool_)
         own = np.arange(self.block, dtype=np.uint64)  # in the low bits: no two keys tie
@@ -149,10 +160,10 @@ def check_share(share: float) -> None:
         )
 
 
-def check_seed(seed: int) -> None:
+def check_seed(seed: int, name: str = "seed") -> None:
     """Raise a ValueError unless it is a key of Philox."""
     if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
-        raise ValueError(f"seed is {seed}, expected an integer from 0 to 2^64 - 1")
+        raise ValueError(f"{name} is {seed}, expected an integer from 0 to 2^64 - 1")
 
 
 def check_range(first: int, last: int) -> None:

@@ -101,6 +101,10 @@ def executions(
 ) -> tuple[Execution, ...]:
     """All ways to compute this subject's models on this device; first what needs no measuring.
 
+    The default is float32 everywhere. bf16 was found to leave memorization and LiRA's scores as
+    float32's are for `digits-mlp` on a CPU, where it is slower; no precision was decided on CUDA
+    (see `claims/test_precision.py`).
+
     Those of one strategy, if it is given; "stacked" of a multilayer perceptron only then, or at
     bf16.
 

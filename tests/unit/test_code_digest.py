@@ -114,14 +114,15 @@ def recorded(folder, clone, count=4, root=None):
         figures=("roc",),
     )
     bank = SimpleNamespace(
-        execution=SimpleNamespace(device="cpu"),
+        execution=SimpleNamespace(device="cpu", precision="float32"),
         design=SimpleNamespace(seed=0),
         key="ba2c",
         fill=Fill(models_trained=0, models_reused=8, seconds=0.0),
         column=lambda *names: np.ones(2),
     )
     ground = Ground("digits-mlp", "cpu", "da7a", bank)
-    other = SimpleNamespace(key="07e4", fill=Fill(models_trained=64, models_reused=0, seconds=2.5))
+    fill = Fill(models_trained=64, models_reused=0, seconds=2.5)
+    other = SimpleNamespace(key="07e4", fill=fill, execution=bank.execution)
     more = [bank, other, other]  # a claim may ask for a bank several times
     experiment = Experiment(count)
     evidence = gather(claim, experiment, "digits-mlp", "cpu")

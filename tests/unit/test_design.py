@@ -79,6 +79,24 @@ def test_seeds_and_blocks_differ_and_the_same_ones_agree(balanced):
 
 
 @quick
+@given(designs(), seeds)
+def test_another_seed_may_have_the_same_rows(balanced, seed):
+    same = Balanced(balanced.examples, balanced.share, seed, rows_seed=balanced.seed)
+    np.testing.assert_array_equal(same.rows(3, 90), balanced.rows(3, 90))
+    assert same.seed == seed
+    assert design_of(json.loads(json.dumps(same.identity()))).rows(0, 1).tolist() == (
+        balanced.rows(0, 1).tolist()
+    )
+
+
+def test_a_seed_of_rows_that_says_nothing_is_in_no_key():
+    assert Balanced(20, seed=3, rows_seed=3).identity() == Balanced(20, seed=3).identity()
+    other = Balanced(20, seed=np.int64(3), rows_seed=np.int64(4))
+    assert json.loads(json.dumps(other.identity()))["rows_seed"] == 4
+    assert design_of(other.identity()) == other
+
+
+@quick
 @given(st.integers(100, 200), seeds)
 def test_no_row_is_another_or_its_complement(half, seed):
     rows = Balanced(2 * half, seed=seed).rows(0, 128).astype(int)
@@ -147,7 +165,14 @@ def test_an_empty_range_has_no_rows():
 
 
 def test_identities_survive_json_and_tell_designs_apart():
-    some = [Balanced(20), Balanced(40), Balanced(20, 0.7), Balanced(20, seed=1)]
+    some = [
+        Balanced(20),
+        Balanced(40),
+        Balanced(20, 0.7),
+        Balanced(20, seed=1),
+        Balanced(20, seed=1, rows_seed=0),
+        Balanced(20, seed=0, rows_seed=1),
+    ]
     texts = [json.dumps(each.identity(), sort_keys=True) for each in some]
     assert len(set(texts)) == len(some)
     assert [json.loads(text) for text in texts] == [each.identity() for each in some]
@@ -169,6 +194,7 @@ def test_identities_survive_json_and_tell_designs_apart():
         ({"examples": 20, "seed": -1}, "seed is -1, expected an integer from 0"),
         ({"examples": 20, "seed": 2**64}, "seed is 18446744073709551616, expected"),
         ({"examples": 20, "seed": 0.5}, "seed is 0.5, expected an integer"),
+        ({"examples": 20, "rows_seed": -1}, "^rows_seed is -1, expected an integer from 0"),
     ],
 )
 def test_bad_designs_are_named(arguments, message):

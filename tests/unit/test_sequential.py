@@ -220,12 +220,27 @@ def test_the_bank_of_targets_grows_and_its_first_units_stay(tmp_path):
     assert cost.seconds == pytest.approx(sum({id(b): b.fill.seconds for b in banks}.values()))
 
 
-def test_what_a_grown_bank_found_is_not_counted_as_trained():
-    def bank(models, trained):
-        return SimpleNamespace(key="k", fill=Fill(trained, models - trained, 1.0))
+OTHER = {"key": "other", "fill": None, "execution": SimpleNamespace(precision="float32")}
 
-    fills = _fills_of([bank(128, 64), bank(256, 128), SimpleNamespace(key="other", fill=None)])
+
+def filled(models, trained, precision="float32"):
+    """A bank's key, cost and precision."""
+    fill = Fill(trained, models - trained, 1.0)
+    return SimpleNamespace(key="k", fill=fill, execution=SimpleNamespace(precision=precision))
+
+
+def test_what_a_grown_bank_found_is_not_counted_as_trained():
+    fills = _fills_of([filled(128, 64), filled(256, 128), SimpleNamespace(**OTHER)])
     assert fills == {"k": Fill(192, 64, 2.0)}
+
+
+def test_banks_of_another_precision_cost_for_themselves():
+    fills = _fills_of([filled(128, 128), filled(64, 64, "bf16"), filled(128, 32, "tf32")])
+    assert fills == {
+        "k": Fill(128, 0, 1.0),
+        "k-bf16": Fill(64, 0, 1.0),
+        "k-tf32": Fill(32, 96, 1.0),
+    }
 
 
 def test_a_control_of_a_grown_experiment_stays_one(tmp_path):

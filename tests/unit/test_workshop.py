@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchsuite import workshop as module
-from benchsuite.shadows import Fill
+from benchsuite.shadows import BankError, Fill
 from benchsuite.shadows.design import Balanced, Tied
 from benchsuite.workshop import Workshop
 
@@ -85,6 +85,7 @@ OTHERS = {
     "held-out": ((replace(SUBJECT, test=SUBJECT.pool.subset(range(5))), 64), {}),
     "columns": ((SUBJECT, 64), {"columns": ["pool.logits"]}),
     "probe": ((SUBJECT, 64), {"probes": {"more": SUBJECT.pool.subset(range(5))}}),
+    "precision": ((SUBJECT, 64), {"precision": "bf16"}),
     "other probe": ((SUBJECT, 64), {"probes": {"more": SUBJECT.pool.subset(range(6))}}),
 }
 
@@ -107,6 +108,28 @@ def test_the_design_that_is_taken_is_the_one_that_is_given(workshop, trained):
     workshop.bank(SUBJECT, 64, design=TIED)
     assert trained[-1][2]["design"] == TIED
     assert trained[-1][2]["device"] == "cpu"
+
+
+def test_another_precision_has_a_folder_of_its_own(workshop, trained, tmp_path):
+    def asked(of, precision):
+        of.bank(SUBJECT, 64, precision=precision)
+        return Path(trained[-1][2]["folder"]), trained[-1][2]["precision"]
+
+    assert asked(workshop, None) == (tmp_path, None)  # a bank's own
+    assert asked(workshop, "bf16") == (tmp_path / "bf16", "bf16")
+    in_bf16 = Workshop(tmp_path, "cpu", lambda name: Watcher([], name), precision="bf16")
+    assert asked(in_bf16, None) == (tmp_path, "bf16")
+    assert asked(in_bf16, "bf16") == (tmp_path, "bf16")
+    assert asked(in_bf16, "float32") == (tmp_path / "float32", "float32")
+
+
+def test_float32_that_is_asked_for_is_no_bank_of_bf16(tmp_path):
+    Workshop(tmp_path, "cpu", lambda name: Watcher([], name), precision="bf16").bank(SUBJECT, 64)
+    plain = Workshop(tmp_path, "cpu", lambda name: Watcher([], name))
+    assert plain.bank(SUBJECT, 64).execution.precision == "bf16"
+    with pytest.raises(BankError, match="precision='float32', but the bank"):
+        plain.bank(SUBJECT, 64, precision="float32")
+    assert plain.bank(SUBJECT, 128, precision="bf16").execution.precision == "bf16"
 
 
 def test_noting_lists_what_is_asked_for_within(workshop, trained):
