@@ -110,7 +110,7 @@ def executions(
 
     Stacks are trained one per core, on one thread each, for threads that wait for each other within
     a product of small matrices come to a standstill as soon as another process wants a core; so are
-    loops, which may use all cores too. With `recipe.privacy` only multilayer perceptrons are stacked.
+    loops, which may use all cores too. With `recipe.privacy` only perceptrons are stacked.
     Layers that draw at random while they train are drawn for eagerly, in one layout.
 
     Raises:

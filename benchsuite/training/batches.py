@@ -6,7 +6,7 @@ Both trainers take them from here, so that they differ in how they compute and i
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -86,6 +86,7 @@ class TrainingJob:
     validation: tuple[Tensor, Tensor] | None = None
     before_epoch: Callable[[], None] = lambda: None
     after_epoch: Callable[[int, tuple[int, ...], Weights], None] | None = None
+    _gathered: list[Tensor] = field(default_factory=list, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.recipe.privacy is None and (self.subsets == OUT).any():
@@ -107,7 +108,7 @@ class TrainingJob:
     def part(self, first: int, last: int) -> "TrainingJob":
         """The job of rows first to last - 1 alone."""
         rows = slice(first, last)
-        return replace(self, subsets=self.subsets[rows], models=self.models[rows])
+        return replace(self, subsets=self.subsets[rows], models=self.models[rows], _gathered=[])
 
     def untrained(self, model: int) -> nn.Module:
         """Model `model` with its initial weights.
@@ -133,9 +134,9 @@ class TrainingJob:
     def _ordered(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches in which each model sees its whole training subset once."""
         size = self.subsets.shape[1]
-        orders = randomness.epoch_orders(self.seed, self.models, epoch, size)
         device = self.inputs.device
-        examples = torch.from_numpy(np.take_along_axis(self.subsets, orders, axis=1)).to(device)
+        ordered = randomness.epoch_orders(self.seed, self.models, epoch, self.subsets)
+        examples = torch.from_numpy(ordered).to(device)
         labels = self.labels[examples]
         change = self.recipe.augmentation
         if change is not None:
@@ -198,8 +199,11 @@ class TrainingJob:
         return shifts, np.concatenate([*(of_model[0] for _, of_model in drawn), [False]])
 
     def _buffer(self, batch: int) -> Tensor:
-        """Memory for the inputs of batches of up to `batch` examples a model."""
-        return self.inputs.new_empty((batch * len(self.models), *self.inputs.shape[1:]))
+        """Memory for the inputs of batches of up to `batch` examples a model, of all epochs."""
+        rows, shape = batch * len(self.models), self.inputs.shape[1:]
+        if not (self._gathered and len(self._gathered[0]) >= rows):
+            self._gathered[:] = [self.inputs.new_empty((rows, *shape))]
+        return self._gathered[0]
 
     def _gather(self, examples: Tensor, into: Tensor) -> Tensor:
         """Inputs [models, batch, ...] of the examples [models, batch], in the memory of `into`."""

@@ -18,6 +18,8 @@ from benchsuite.training.private import GaussianNoise
 
 _NARROW = 32
 """Outputs below which a layer lies transposed in memory: its products take two thirds the time."""
+_CACHED = 2**20
+"""Bytes that a core's own cache holds."""
 
 Call = Callable[[], object]
 
@@ -74,6 +76,16 @@ class _Linear:
     bias_change: Tensor | None
     rectified: bool
 
+    def of(self, models: slice) -> "_Linear":
+        """The same of some models."""
+        tensors = self.weight, self.bias, self.weight_change, self.bias_change
+        weight, bias, weight_change, bias_change = (
+            None if each is None else each[models] for each in tensors
+        )
+        assert weight is not None
+        assert weight_change is not None
+        return _Linear(weight, bias, weight_change, bias_change, self.rectified)
+
 
 class DenseSteps:
     """Steps of the recipe's optimizer on each model's mean cross-entropy.
@@ -88,6 +100,8 @@ class DenseSteps:
         job: the same, with inputs as they are read here: its batches are to be stepped on.
     """
 
+    _clips = False
+
     def __init__(self, model: nn.Module, weights: Weights, job: TrainingJob) -> None:
         layers = _dense_layers(model)
         assert layers is not None
@@ -100,7 +114,7 @@ class DenseSteps:
         # Shifts and mirrors are of images, so their batches are laid beside the 1 when they come.
         augmented = job.recipe.augmentation is not None
         self._beside_ones = inputs.new_empty(0) if augmented and first_bias else None
-        self.job = job if augmented else replace(job, inputs=inputs)
+        self.job = job if augmented else replace(job, inputs=inputs, _gathered=[])
         # All parameters in one piece, and as much for their changes: then a step is one operation.
         self._parameters = inputs.new_empty(sum(each.numel() for each in weights.values()))
         self._changes = torch.zeros_like(self._parameters)
@@ -118,7 +132,7 @@ class DenseSteps:
         # In the order of named_parameters, in which noise is drawn.
         self._named_changes = [named_changes[name] for name, _ in model.named_parameters()]
         self._memory = [inputs.new_empty(0) for _ in 2 * self._layers]
-        self._plans: dict[int, _Plan] = {}
+        self._plans: dict[int, Plan] = {}
         self._rate = job.recipe.learning_rate
         # On the device, where a recorded step reads it.
         self._less_rate = inputs.new_empty(()) if inputs.is_cuda else None
@@ -147,9 +161,7 @@ class DenseSteps:
             noise: of layers; none here draws any.
             private: noise of DP-SGD.
         """
-        plan, x = self._plan(labels.shape[1]), self._with_ones(inputs)
-        for call in _forward(x, self._layers[0], plan.outputs[0]):
-            call()
+        plan = self._plan(labels.shape[1], self._with_ones(inputs))
         for call in plan.forward:
             call()
         known = labels if self._recipe.privacy is None else labels.clamp(min=0)
@@ -157,10 +169,9 @@ class DenseSteps:
         _cross_entropy_gradient(plan.outputs[-1], known, smoothing, out=plan.deltas[-1])
         for call in plan.backward:
             call()
-        self._clip([x, *plan.outputs[:-1]], plan.deltas, labels)
-        for call in self._changed(x, self._layers[0], plan.deltas[0]):
-            call()
-        for call in plan.changes:
+        if self._clips:
+            self._clip(plan, labels)
+        for call in plan.sums:
             call()
         private.add_to(self._named_changes)
         if self._optimizer is not None:
@@ -177,11 +188,48 @@ class DenseSteps:
         """What part of the sum of a batch's gradients is the gradient."""
         return 1 / batch
 
-    def _clip(self, xs: list[Tensor], deltas: list[Tensor], labels: Tensor) -> None:
+    def _clip(self, plan: "Plan", labels: Tensor) -> None:
         """Change gradients at products before they are summed over the batch."""
 
-    def _changed(self, x: Tensor, layer: _Linear, delta: Tensor) -> list[Call]:
-        """What changes a layer's changes by a gradient, from its input and that at its product."""
+    def _plan(self, batch: int, x: Tensor) -> "Plan":
+        """All calls of a step on inputs [models, batch, in] that lie there, made once.
+
+        For batches of any size: an epoch's last may be smaller, and a private recipe's all differ.
+        All use the same memory.
+        """
+        where = x.data_ptr(), x.stride()
+        if batch in self._plans and self._plans[batch].where == where:
+            return self._plans[batch]
+        layers, models, at_once = self._layers, len(x), self._at_once(batch)
+        widths = [layer.weight.shape[2] for layer in layers]
+        last = len(layers) - 1
+        outputs = [self._room(i, models, batch, width) for i, width in enumerate(widths)]
+        # Of hidden layers some models' gradients are written over those of the models before.
+        deltas = [
+            self._room(last + 1 + i, models if i == last else at_once, batch, width)
+            for i, width in enumerate(widths)
+        ]
+        plan = Plan(where, [x, *outputs[:-1]], outputs, deltas)
+        sums = plan.sums if self._clips else plan.backward
+        if layers[last].rectified:
+            plan.backward.append(_rectified(deltas[last], outputs[last]))
+        sums += self._summed(layers[last], plan.xs[last], deltas[last])
+        for first in range(0, models, at_once):
+            rows = slice(first, min(first + at_once, models))
+            some = [each[: rows.stop - first] for each in deltas[:-1]] + [deltas[last][rows]]
+            for layer, of, output in zip(layers, plan.xs, outputs, strict=True):
+                plan.forward.extend(_forward(of[rows], layer.of(rows), output[rows]))
+            for i in range(last, 0, -1):
+                back = layers[i].weight[rows].mT
+                plan.backward.append(_product(some[i], back, out=some[i - 1]))
+                if layers[i - 1].rectified:
+                    plan.backward.append(_rectified(some[i - 1], outputs[i - 1][rows]))
+                sums += self._summed(layers[i - 1].of(rows), plan.xs[i - 1][rows], some[i - 1])
+        self._plans[batch] = plan
+        return plan
+
+    def _summed(self, layer: _Linear, x: Tensor, delta: Tensor) -> list[Call]:
+        """What changes a layer's changes by the sum over a batch of its examples' gradients."""
         momentum = self._recipe.momentum if self._optimizer is None else 0.0
         share, change = self._share(delta.shape[1]), layer.weight_change
         calls = [_product(x.mT, delta, out=change, add=change, beta=momentum, alpha=share)]
@@ -189,38 +237,22 @@ class DenseSteps:
             calls.append(partial(_add_sum, delta, momentum, share, layer.bias_change))
         return calls
 
-    def _plan(self, batch: int) -> "_Plan":
-        """All calls of a step on such a batch but those on its inputs and labels.
-
-        For batches of any size: an epoch's last may be smaller, and a private recipe's all differ.
-        All use the same memory.
-        """
-        if batch in self._plans:
-            return self._plans[batch]
+    def _at_once(self, batch: int) -> int:
+        """Models whose numbers at hidden layers stay in a core's cache until they are used."""
         models = len(self._layers[0].weight)
-        widths = [layer.weight.shape[2] for layer in self._layers]
-        sizes = [models * batch * width for width in 2 * widths]
-        for i, size in enumerate(sizes):
-            if self._memory[i].numel() < size:
-                self._memory[i] = self._parameters.new_empty(size)
-                self._plans.clear()
-        views = [
-            _lying(memory[:size], models, batch, width)
-            for memory, size, width in zip(self._memory, sizes, 2 * widths, strict=True)
-        ]
-        plan = _Plan(views[: len(widths)], views[len(widths) :])
-        for i, layer in enumerate(self._layers):
-            output, delta = plan.outputs[i], plan.deltas[i]
-            of_rectified = partial(rectified_gradient, delta, output, out=delta)
-            backward: list[Call] = [of_rectified] if layer.rectified else []
-            if i:
-                x = plan.outputs[i - 1]
-                plan.forward.extend(_forward(x, layer, output))
-                plan.changes.extend(self._changed(x, layer, delta))
-                backward.append(_product(delta, layer.weight.mT, out=plan.deltas[i - 1]))
-            plan.backward[:0] = backward
-        self._plans[batch] = plan
-        return plan
+        hidden = sum(layer.weight.shape[2] for layer in self._layers[:-1])
+        if self._parameters.is_cuda or self._clips or not hidden:
+            return models
+        of_model = 2 * batch * hidden * self._parameters.element_size()
+        return min(models, max(1, _CACHED // of_model))
+
+    def _room(self, which: int, models: int, batch: int, width: int) -> Tensor:
+        """Memory [models, batch, width] that is always the same, as long as it is large enough."""
+        size = models * batch * width
+        if self._memory[which].numel() < size:
+            self._memory[which] = self._parameters.new_empty(size)
+            self._plans.clear()
+        return _lying(self._memory[which][:size], models, batch, width)
 
     def _with_ones(self, inputs: Tensor) -> Tensor:
         """A batch [models, batch, in], with a last input of 1 if the first layer has a bias."""
@@ -236,28 +268,38 @@ class DenseSteps:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """Of a step on batches of one size: memory [models, batch, width] of each layer, and calls.
+class Plan:
+    """A step on batches of one size that lie in one place.
 
     Attributes:
-        outputs: of each layer.
-        deltas: gradients of the sum of the losses at each layer's product.
-        forward: from the first layer's output to the logits.
-        backward: from the gradient at the logits to that at the first product.
-        changes: of all layers but the first.
+        where: the inputs lie.
+        xs: each layer's input, [models, batch, width].
+        outputs: of each layer, likewise.
+        deltas: gradients of the sum of the losses at each layer's product, likewise; of hidden
+            layers of some models at once, unless they are clipped.
+        forward: calls from the inputs to the logits.
+        backward: calls from the gradient at the logits on; with `sums`, unless they are clipped.
+        sums: calls that sum over the batch.
     """
 
+    where: tuple[int, tuple[int, ...]]
+    xs: list[Tensor]
     outputs: list[Tensor]
     deltas: list[Tensor]
     forward: list[Call] = field(default_factory=list)
     backward: list[Call] = field(default_factory=list)
-    changes: list[Call] = field(default_factory=list)
+    sums: list[Call] = field(default_factory=list)
 
 
 def _forward(x: Tensor, layer: _Linear, output: Tensor) -> list[Call]:
     """What writes a layer's output."""
     calls = [_product(x, layer.weight, out=output, add=layer.bias)]
     return [*calls, output.relu_] if layer.rectified else calls
+
+
+def _rectified(delta: Tensor, output: Tensor) -> Call:
+    """What makes of the gradient after a ReLU that before it."""
+    return partial(rectified_gradient, delta, output, out=delta)
 
 
 def _add_sum(delta: Tensor, momentum: float, share: float, change: Tensor) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from benchsuite.training.dense import DenseSteps
+from benchsuite.training.dense import DenseSteps, Plan
 from benchsuite.training.private import clipped_share
 
 
@@ -15,16 +15,18 @@ class ClippedDenseSteps(DenseSteps):
     shortening d. Source: I. Goodfellow, Efficient Per-Example Gradient Computations (2015).
     """
 
+    _clips = True
+
     def _share(self, batch: int) -> float:
         return 1.0  # `clipped_share` has it
 
-    def _clip(self, xs: list[Tensor], deltas: list[Tensor], labels: Tensor) -> None:
-        squared_norms = torch.zeros(labels.shape, dtype=xs[0].dtype, device=labels.device)
-        for layer, x, delta in zip(self._layers, xs, deltas, strict=True):
+    def _clip(self, plan: Plan, labels: Tensor) -> None:
+        squared_norms = torch.zeros(labels.shape, dtype=plan.xs[0].dtype, device=labels.device)
+        for layer, x, delta in zip(self._layers, plan.xs, plan.deltas, strict=True):
             of_input = torch.linalg.vector_norm(x, dim=2).square_()
             if layer.bias is not None:
                 of_input += 1
             squared_norms += of_input.mul_(torch.linalg.vector_norm(delta, dim=2).square_())
         shares = clipped_share(squared_norms, labels, self.job).unsqueeze(2)
-        for delta in deltas:
+        for delta in plan.deltas:
             delta.mul_(shares)

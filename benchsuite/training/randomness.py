@@ -53,10 +53,20 @@ def torch_seed(seed: int, model: int, purpose: Purpose, epoch: int = 0) -> int:
     return int(generator(seed, model, purpose, epoch).integers(2**63))
 
 
-def epoch_orders(seed: int, models: Sequence[int], epoch: int, examples: int) -> NDArray[np.int64]:
-    """The order in which each model sees its training subset in one epoch, [models, examples]."""
+def epoch_orders(
+    seed: int, models: Sequence[int], epoch: int, subsets: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Each model's training subset in the order in which it sees it in one epoch.
+
+    Args:
+        seed: of the bank.
+        models: ids.
+        epoch: from 0.
+        subsets: of the models, [models, examples].
+    """
     draws = _generators(seed, models, Purpose.ORDER, epoch)
-    return np.stack([draw.permutation(examples) for draw in draws])
+    # A third faster than `permutation`.
+    return np.stack([draw.permuted(of) for draw, of in zip(draws, subsets, strict=True)])
 
 
 def epoch_augmentations(

@@ -13,6 +13,10 @@ from benchsuite.training.randomness import (
 )
 
 
+def places(models, examples):
+    return np.tile(np.arange(examples), (models, 1))
+
+
 def test_every_part_of_the_key_counts():
     seen = {
         generator(*key).bytes(32)
@@ -32,7 +36,7 @@ def test_streams_of_one_key_do_not_overlap():
 def test_draws_are_those_that_banks_were_trained_with():
     # A failure means that every bank's models change: raise training.SEMANTICS.
     assert torch_seed(7, 3, Purpose.WEIGHTS) == 1922772348266049152
-    orders = epoch_orders(7, [3, 4], 5, 100)
+    orders = epoch_orders(7, [3, 4], 5, places(2, 100))
     shifts, flips = epoch_augmentations(7, [3, 4], 5, 100, 2)
     digest = hashlib.sha256()
     for draw in (orders, shifts, flips):
@@ -41,12 +45,14 @@ def test_draws_are_those_that_banks_were_trained_with():
 
 
 def test_orders_are_permutations_of_their_own():
-    orders = epoch_orders(0, range(6), 0, 50)
+    orders = epoch_orders(0, range(6), 0, places(6, 50))
     np.testing.assert_array_equal(np.sort(orders, axis=1), np.tile(np.arange(50), (6, 1)))
     assert len({order.tobytes() for order in orders}) == 6
-    np.testing.assert_array_equal(epoch_orders(0, [4, 2], 0, 50), orders[[4, 2]])
-    assert (epoch_orders(0, [4], 1, 50) != orders[4]).any()
-    assert (epoch_orders(1, [4], 0, 50) != orders[4]).any()
+    np.testing.assert_array_equal(epoch_orders(0, [4, 2], 0, places(2, 50)), orders[[4, 2]])
+    assert (epoch_orders(0, [4], 1, places(1, 50)) != orders[4]).any()
+    alone = generator(0, 3, Purpose.ORDER, 0).permuted(np.arange(50))
+    np.testing.assert_array_equal(orders[3], alone)
+    assert (epoch_orders(1, [4], 0, places(1, 50)) != orders[4]).any()
 
 
 def test_shifts_and_flips_are_uniform():
@@ -62,7 +68,7 @@ def test_shifts_and_flips_are_uniform():
 
 def test_no_global_generator_is_touched():
     numpy_before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    epoch_orders(0, [0, 1], 0, 10)
+    epoch_orders(0, [0, 1], 0, places(2, 10))
     epoch_augmentations(0, [0, 1], 0, 10, 1)
     torch_seed(0, 0, Purpose.LAYERS)
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002

@@ -327,9 +327,9 @@ def textbook(some, row):
         else torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     )
     for epoch in range(recipe.epochs):
-        (order,) = epoch_orders(some.seed, [some.models[row]], epoch, size)
+        (order,) = epoch_orders(some.seed, [some.models[row]], epoch, some.subsets[[row]])
         for start in range(0, size, recipe.batch_size):
-            batch = some.subsets[row][order[start : start + recipe.batch_size]]
+            batch = order[start : start + recipe.batch_size]
             loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)(
                 model(some.inputs[batch]), some.labels[batch]
             )
