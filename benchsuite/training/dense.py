@@ -149,7 +149,7 @@ class DenseSteps:
         if self._less_rate is not None:
             self._less_rate.fill_(-rate)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def __call__(
         self, inputs: Tensor, labels: Tensor, noise: object, private: GaussianNoise
     ) -> None:
@@ -165,15 +165,15 @@ class DenseSteps:
         for call in plan.forward:
             call()
         known = labels if self._recipe.privacy is None else labels.clamp(min=0)
-        smoothing = self._recipe.label_smoothing
-        _cross_entropy_gradient(plan.outputs[-1], known, smoothing, out=plan.deltas[-1])
+        plan.probabilities.scatter_add_(plan.classes, known.unsqueeze(plan.classes), plan.of_label)
         for call in plan.backward:
             call()
         if self._clips:
             self._clip(plan, labels)
         for call in plan.sums:
             call()
-        private.add_to(self._named_changes)
+        if self._recipe.privacy is not None:
+            private.add_to(self._named_changes)
         if self._optimizer is not None:
             self._optimizer.step()
             return
@@ -209,7 +209,16 @@ class DenseSteps:
             self._room(last + 1 + i, models if i == last else at_once, batch, width)
             for i, width in enumerate(widths)
         ]
-        plan = Plan(where, [x, *outputs[:-1]], outputs, deltas)
+        logits, probabilities = outputs[-1], deltas[-1]
+        classes = 2 if logits.is_contiguous() else 1
+        if classes == 1:
+            logits, probabilities = logits.mT, probabilities.mT
+        smoothing = self._recipe.label_smoothing
+        of_label = x.new_full((1, 1, 1), smoothing - 1).expand(
+            models, *((1, batch) if classes == 1 else (batch, 1))
+        )
+        xs = [x, *outputs[:-1]]
+        plan = Plan(where, xs, outputs, deltas, probabilities, classes, of_label)
         sums = plan.sums if self._clips else plan.backward
         if layers[last].rectified:
             plan.backward.append(_rectified(deltas[last], outputs[last]))
@@ -225,6 +234,12 @@ class DenseSteps:
                 if layers[i - 1].rectified:
                     plan.backward.append(_rectified(some[i - 1], outputs[i - 1][rows]))
                 sums += self._summed(layers[i - 1].of(rows), plan.xs[i - 1][rows], some[i - 1])
+        plan.forward.append(partial(torch.softmax, logits, classes, out=probabilities))
+        # Less than e^-60 reaches no float32 weight, and numbers that underflow take ten times as
+        # long.
+        plan.forward.append(partial(probabilities.clamp_, min=1e-26))
+        if smoothing:
+            plan.forward.append(partial(probabilities.sub_, smoothing / widths[last]))
         self._plans[batch] = plan
         return plan
 
@@ -277,7 +292,11 @@ class Plan:
         outputs: of each layer, likewise.
         deltas: gradients of the sum of the losses at each layer's product, likewise; of hidden
             layers of some models at once, unless they are clipped.
-        forward: calls from the inputs to the logits.
+        probabilities: the last of `deltas`, as it lies in memory: of cross-entropy the gradient is
+            the probabilities less the target.
+        classes: its axis of classes.
+        of_label: what is added to the label's.
+        forward: calls from the inputs to the probabilities, less what smoothing takes off.
         backward: calls from the gradient at the logits on; with `sums`, unless they are clipped.
         sums: calls that sum over the batch.
     """
@@ -286,6 +305,9 @@ class Plan:
     xs: list[Tensor]
     outputs: list[Tensor]
     deltas: list[Tensor]
+    probabilities: Tensor
+    classes: int
+    of_label: Tensor
     forward: list[Call] = field(default_factory=list)
     backward: list[Call] = field(default_factory=list)
     sums: list[Call] = field(default_factory=list)
@@ -362,17 +384,3 @@ def _product(
     if add is None:
         return partial(torch.bmm, first, second, out=out)
     return partial(torch.baddbmm, add, first, second, beta=beta, alpha=alpha, out=out)
-
-
-def _cross_entropy_gradient(logits: Tensor, labels: Tensor, smoothing: float, out: Tensor) -> None:
-    """Of each example's cross-entropy at its logits [models, batch, classes]: softmax - target."""
-    classes, of_classes = logits.shape[2], 2
-    if not out.is_contiguous():
-        logits, out, of_classes = logits.mT, out.mT, 1
-    # Less than e^-60 reaches no float32 weight, and numbers that underflow take ten times as long.
-    torch.softmax(logits, of_classes, out=out).clamp_(min=1e-26)
-    if smoothing:
-        out.sub_(smoothing / classes)
-    labels = labels.unsqueeze(of_classes)
-    of_label = out.new_full((1, 1, 1), smoothing - 1).expand_as(labels)
-    out.scatter_add_(of_classes, labels, of_label)
