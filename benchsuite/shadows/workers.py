@@ -65,6 +65,8 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,  # an interrupt is for the process that started it
+                # Large tensors in large pages, where the system gives them to who asks.
+                env={"THP_MEM_ALLOC_ENABLE": "1", **os.environ},
             )
         except OSError as error:
             raise NoWorkerError from error

@@ -137,7 +137,7 @@ class TrainingJob:
         device = self.inputs.device
         ordered = randomness.epoch_orders(self.seed, self.models, epoch, self.subsets)
         examples = torch.from_numpy(ordered).to(device)
-        labels = self.labels[examples]
+        labels = self.labels.take(examples)
         change = self.recipe.augmentation
         if change is not None:
             shifts, flips = (
