@@ -15,7 +15,7 @@ from benchsuite.machine import cores, machine
 from benchsuite.shadows.design import Design
 from benchsuite.shadows.execution import Execution, exact_on_cuda, threads
 from benchsuite.shadows.jobs import training_job
-from benchsuite.shadows.shards import lock, write_atomically
+from benchsuite.shadows.shards import BankError, lock, write_atomically
 from benchsuite.subject import Subject
 from benchsuite.training import SEMANTICS, train
 from benchsuite.training.flop import flop_per_example
@@ -45,7 +45,8 @@ class Timed:
 
     Attributes:
         execution: with a smaller stack than was asked for where the device's memory was too small.
-        models_per_second: on all cores, by the time of single steps.
+        models_per_second: of the whole machine, by the time of single steps; of one thread a model
+            as many times that of one core as there are, which share its memory and so do less.
     """
 
     execution: Execution
@@ -74,27 +75,24 @@ def fastest(
 
     Raises:
         BankError: the folder cannot be written.
-        RuntimeError: not even one model fits the device's memory.
+        BankError: not even one model fits the device's memory.
     """
     examples = int(design.rows(0, 1).sum())
-    steps = models * subject.recipe.steps(examples)
-    flop = subject.recipe.batch_size * flop_per_example(
-        subject.model, subject.pool.inputs().shape[1:]
-    )
-    at_most = cores() * _FLOP_PER_SECOND
-    if len(ways) == 1 or steps * flop / at_most < WORTH_SECONDS:
-        fits_anyhow = ways[0].device.startswith("cpu")
-        return ways[0] if fits_anyhow else time_one(subject, design, ways[0], say=say).execution
+    if ways[0].device.startswith("cpu"):
+        shape = subject.pool.inputs().shape[1:]
+        flop = flop_per_example(subject.model, shape)
+        whole = models * subject.recipe.epochs * examples * (flop or float("inf"))
+        if len(ways) == 1 or whole / (cores() * _FLOP_PER_SECOND) < WORTH_SECONDS:
+            return ways[0]
     path, key = folder / "calibration.json", _key(subject, examples, ways)
-    known = _read(path, say)
-    entry = known.get(key)
-    if entry is not None and entry["machine"] == machine(ways[0].device):
-        return Execution(**entry["execution"])
-    if entry is not None:
-        say(
-            f"{path.name} has timings of another machine ({entry['machine']['processor']}): "
-            "timed anew"
-        )
+    here = machine(ways[0].device)
+    entries = _read(path, say).get(key, [])
+    for entry in entries:
+        if entry["machine"] == here:
+            return Execution(**entry["execution"])
+    if entries:
+        known = entries[-1]["machine"]["processor"]
+        say(f"{path.name} has timings of another machine or PyTorch ({known}): timed anew")
     timed = time_all(subject, design, ways, models, say)
     chosen = timed[0]
     best = max(timed, key=lambda each: each.models_per_second)
@@ -103,14 +101,15 @@ def fastest(
     say(f"trained {chosen.execution}" + _compared(timed, chosen))
     entry = {
         "model": subject.name,
-        "machine": machine(ways[0].device),
+        "machine": here,
         "execution": asdict(chosen.execution),
         "models_per_second": {str(t.execution): round(t.models_per_second, 3) for t in timed},
     }
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder, "calibration", wait=True):
-        whole = _read(path, say) | {key: entry}
-        write_atomically(path, (json.dumps(whole, indent=2, sort_keys=True) + "\n").encode())
+        known = _read(path, lambda _: None)
+        known[key] = [*known.get(key, []), entry]
+        write_atomically(path, (json.dumps(known, indent=2, sort_keys=True) + "\n").encode())
     return chosen.execution
 
 
@@ -128,9 +127,13 @@ def time_all(
 ) -> list[Timed]:
     """Time the ways, the first one first; only that one if it trains the models in a short time.
 
-    One that needs a compiler, or memory, that is not there is left out.
+    One that fails, for want of a compiler or of a kernel, is left out.
+
+    Raises:
+        Exception: of the first, if none could be timed.
     """
     timed: list[Timed] = []
+    failed: Exception | None = None
     for way in ways:
         best = max((each.models_per_second for each in timed), default=0.0)
         if timed and models / timed[0].models_per_second < WORTH_SECONDS:
@@ -141,10 +144,12 @@ def time_all(
             timed.append(time_one(subject, design, way, best, say))
         except _TooSlowError:
             continue
-        except Exception as error:
-            if not timed or way.launch == "eager":
-                raise
+        except Exception as error:  # of whatever library computes this way
+            failed = failed or error
             say(f"{way} is left out: {str(error).partition(chr(10))[0]}")
+    if not timed:
+        assert failed is not None
+        raise failed
     return timed
 
 
@@ -159,14 +164,14 @@ def time_one(
 
     Raises:
         _TooSlowError: it trains less than a quarter of `best` models a second.
-        RuntimeError: out of memory with a single model.
+        BankError: out of memory with a single model.
     """
     while True:
         try:
             return Timed(way, _models_per_second(subject, design, way, best))
         except (torch.OutOfMemoryError, MemoryError) as error:
             if way.stack == 1:
-                raise RuntimeError(
+                raise BankError(
                     f"one model of {subject.name} does not fit the memory of {way.device}: use a "
                     "smaller batch_size, or another device"
                 ) from error
@@ -179,31 +184,32 @@ def time_one(
 
 
 def _models_per_second(subject: Subject, design: Design, way: Execution, best: float) -> float:
+    """By a few epochs of few steps: of one on a CPU, of eight where launches run ahead."""
     stack = min(way.stack, design.block)
     device = torch.device(way.device)
     inputs = torch.tensor(subject.pool.inputs(), device=device)
     begins: list[float] = []
     warm = 5 if way.launch == "graph" else 1  # a graph is recorded in the fourth
-    steps = subject.recipe.steps(int(design.rows(0, 1).sum()))
+    examples = int(design.rows(0, 1).sum())
+    part = min(examples, subject.recipe.batch_size * (8 if device.type == "cuda" else 1))
+    of_all = subject.recipe.steps(examples) / subject.recipe.steps_of_epoch(part)
 
     def rate(seconds: float, count: int) -> float:
-        return way.at_once * stack * count / (seconds * steps)
+        return way.at_once * stack * count / (seconds * of_all)
 
     def before_epoch() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         begins.append(time.perf_counter())
-        if len(begins) > 2 and best and rate(begins[-1] - begins[-2], 1) < best / _TOO_SLOW:
+        if len(begins) > warm + 1 and best and rate(begins[-1] - begins[-2], 1) < best / _TOO_SLOW:
             raise _TooSlowError
         count = len(begins) - 1 - warm
         if count >= 1 and (begins[-1] - begins[warm] > _SECONDS or count >= _STEPS):
             raise _EnoughError
 
     job = training_job(design, subject, range(stack), inputs, before_epoch)
-    # An epoch is one step, so that each can be told apart.
-    one_step = job.subsets[:, : subject.recipe.batch_size]
     recipe = replace(subject.recipe, epochs=10**6, early_stopping=None)
-    job = replace(job, subsets=one_step, recipe=recipe)
+    job = replace(job, subsets=job.subsets[:, :part], recipe=recipe)
     try:
         with threads(way.threads), exact_on_cuda(way.device, way.precision):
             train(job, way.engine)
@@ -230,7 +236,7 @@ def _read(path: Path, say: Say) -> dict[str, Any]:
         return {}
     try:
         known = json.loads(path.read_text())
-        for entry in known.values():
+        for entry in (entry for entries in known.values() for entry in entries):
             Execution(**entry["execution"])
             entry["machine"]["processor"]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -20,6 +20,7 @@ from benchsuite.training import (
     template,
     why_not_stacked,
 )
+from benchsuite.training.batches import seeded
 
 STACK_UP_TO = 100_000
 """Parameters up to which a model is stacked anywhere: larger ones fill a GPU one by one."""
@@ -129,7 +130,7 @@ def executions(
     parameters = sum(parameter.numel() for parameter in model.parameters())
     modules = list(model.modules())
     convolves = any(isinstance(each, nn.Conv2d) for each in modules)
-    draws = any(isinstance(each, nn.modules.dropout._DropoutNd) for each in modules)
+    draws = _draws(model, torch.tensor(subject.pool.inputs()[:2]))
 
     def layouts(of: Strategy) -> tuple[Layout, ...]:
         if not convolves or of == "dense":
@@ -145,9 +146,11 @@ def executions(
     if reason is None:
         written_out = is_dense(model) and precision != "bf16" and strategy != "stacked"
         kind: Strategy = "dense" if written_out else "stacked"
-        sizes = (_STACKS[kind], _STACKS[kind] // 4)
+        sizes = [_STACKS[kind], _STACKS[kind] // 4]
         if parameters > STACK_UP_TO:
-            sizes = (_STACK_OF_LARGER_MODELS, 4 * _STACK_OF_LARGER_MODELS)
+            sizes = [
+                _STACK_OF_LARGER_MODELS * times for times in ((1, 4) if on_cpu else (1, 4, 16))
+            ]
         stacked = [
             Execution(kind, size, 1, precision, device, layout)
             for size in sizes
@@ -172,6 +175,14 @@ def executions(
             f"{reason or 'only multilayer perceptrons are, and not at bf16'}; use 'looped'"
         )
     return tuple(ways)
+
+
+def _draws(model: nn.Module, inputs: torch.Tensor) -> bool:
+    """Whether a model draws from torch's generator while it trains, as dropout does."""
+    with seeded(0):
+        before = torch.default_generator.get_state()
+        model.train()(inputs)
+        return not torch.equal(before, torch.default_generator.get_state())
 
 
 @contextmanager

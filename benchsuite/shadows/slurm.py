@@ -112,6 +112,15 @@ class SlurmExecutor(ClusterExecutor):
         return self._sized[cores, gpus]
 
     def _watching(self) -> None:
+        try:
+            self._watch_jobs()
+        except Exception as error:  # or whoever waits for a task waits for ever
+            with self._changing:
+                tasks = list(self._open)
+            for task in tasks:
+                task.finish(None, ExecutorError(f"jobs cannot be watched any more: {error}"))
+
+    def _watch_jobs(self) -> None:
         """Until it is shut down and all has ended."""
         ending: dict[Task, float] = {}
         while True:
@@ -150,7 +159,7 @@ class SlurmExecutor(ClusterExecutor):
             path.unlink(missing_ok=True)
         for path in self._folder.glob(".submission_file_*.sh"):
             if not path.exists():  # a link to what was removed
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def _stored(self, arg: Any) -> Any:
         """Work with its data is written once, not with every job."""

@@ -134,7 +134,8 @@ class Work:
             raise BankError(
                 f"the memory of {self.execution.device} is too small now for this bank's stacks of "
                 f"{self.execution.stack}: free some and run the same command again, which goes on "
-                "where it was, or choose another folder with --banks, whose stacks are of what fits"
+                "where it was, or train one after another, with --strategy looped and another "
+                "folder in --banks"
             ) from error
 
     def _inputs_of(self, name: str, probe: Dataset) -> torch.Tensor:

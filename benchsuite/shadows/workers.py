@@ -65,8 +65,6 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 start_new_session=True,  # an interrupt is for the process that started it
-                # Large tensors in large pages, where the system gives them to who asks.
-                env={"THP_MEM_ALLOC_ENABLE": "1", **os.environ},
             )
         except OSError as error:
             raise NoWorkerError from error
@@ -193,13 +191,20 @@ def pickled(work: Work) -> bytes:
             raise NoWorkerError(f"it cannot be pickled ({error!r})") from error
 
 
+def _products_are_float32() -> bool:
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # set through the newer names, as another bank's TF32 is, while it trains
+        return True
+
+
 def torch_is_as_it_starts() -> bool:
     """Whether a new process would compute the same."""
     smallest = torch.finfo(torch.float32).smallest_normal
     keeps_denormals = bool(torch.full((16,), smallest).mul(0.5).ne(0).all())
     return (
         keeps_denormals
-        and torch.get_float32_matmul_precision() == "highest"
+        and _products_are_float32()
         and torch.get_default_dtype() == torch.float32
         and not torch.are_deterministic_algorithms_enabled()
         and bool(torch.backends.mkldnn.enabled)

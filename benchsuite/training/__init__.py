@@ -1,7 +1,9 @@
 """Training many models that differ in their training subset: stacked where it can, looped else."""
 
+from contextlib import nullcontext
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from benchsuite.training.batches import ModelFactory, TrainingJob, Weights, template
@@ -50,6 +52,13 @@ def train(job: TrainingJob, how: Strategy | Engine) -> Weights:
             out at "bf16", or a model that mixes examples.
     """
     engine = _engine(how)
+    on_cuda = job.inputs.is_cuda
+    # Streams and graphs are the current device's.
+    with torch.cuda.device(job.inputs.device) if on_cuda else nullcontext():
+        return _train(job, engine)
+
+
+def _train(job: TrainingJob, engine: Engine) -> Weights:
     private = job.recipe.privacy is not None
     if private and engine.strategy == "stacked":
         raise ValueError(

@@ -48,6 +48,11 @@ class Engine:
                 raise ValueError(
                     f"{name}={value!r} is unknown: use one of {', '.join(get_args(kind))}"
                 )
+        if self.launch != "eager" and (self.launch == "compiled") != (self.strategy == "looped"):
+            raise ValueError(
+                f"launch={self.launch!r} is not for strategy={self.strategy!r}: loops are "
+                "compiled, and stacks recorded as a graph"
+            )
 
     @property
     def memory_format(self) -> torch.memory_format:

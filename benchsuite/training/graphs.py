@@ -28,8 +28,8 @@ class GraphedSteps:
         self.job: TrainingJob = steps.job
         self._steps = steps
         self._eager = 0
-        self._graph: torch.cuda.CUDAGraph | None = None
-        self._inputs, self._labels = self.job.inputs, self.job.labels
+        self._aside: torch.cuda.Stream | None = None
+        self._recorded: tuple[torch.cuda.CUDAGraph, Tensor, Tensor] | None = None
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the next step."""
@@ -44,17 +44,18 @@ class GraphedSteps:
             return
         if self._eager < _EAGER_FIRST:
             self._eager += 1
-            aside = torch.cuda.Stream()
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):
+            self._aside = self._aside or torch.cuda.Stream()
+            self._aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._aside):
                 self._steps(inputs, labels, noise, private)
-            torch.cuda.current_stream().wait_stream(aside)
+            torch.cuda.current_stream().wait_stream(self._aside)
             return
-        if self._graph is None:
-            self._inputs, self._labels = inputs.clone(), labels.clone()
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):  # records, and computes nothing
-                self._steps(self._inputs, self._labels, noise, private)
-        self._inputs.copy_(inputs)
-        self._labels.copy_(labels)
-        self._graph.replay()
+        if self._recorded is None:
+            graph, own_inputs, own_labels = torch.cuda.CUDAGraph(), inputs.clone(), labels.clone()
+            with torch.cuda.graph(graph):  # records, and computes nothing
+                self._steps(own_inputs, own_labels, noise, private)
+            self._recorded = graph, own_inputs, own_labels
+        graph, own_inputs, own_labels = self._recorded
+        own_inputs.copy_(inputs)
+        own_labels.copy_(labels)
+        graph.replay()

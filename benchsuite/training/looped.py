@@ -72,7 +72,7 @@ def _train_one(job: TrainingJob, engine: Engine) -> nn.Module:
 
 def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
     with _compiler_is_quiet():
-        compiled = torch.compile(model)
+        compiled = torch.compile(model, dynamic=False)  # or the last batch would change the first
 
     def forward(inputs: Tensor) -> Tensor:
         with _compiler_is_quiet():

@@ -1,12 +1,13 @@
 """The papers' jobs on a GPU: models per second, TFLOP/s, share of the measured peak, 2,000 models.
 
-`pytest --benchmark -m gpu` runs them within 8 minutes, and needs no data: images are random, which
-changes no time. Each job trains one block of models for one of its epochs through `train_shadows`,
+`pytest --benchmark -m gpu` runs them, meant to end within 8 minutes, and needs no data: images are
+random, which changes no time. Each job trains one block of models for one of its epochs through `train_shadows`,
 at the execution that calibration finds and warms, in each precision; the time for 2,000 models of
 all epochs is extrapolated from it. The peak is that of one large product in the same precision, in
 the same run. Without a GPU the same code runs in miniature, on a CPU.
 """
 
+import os
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,17 +18,20 @@ import torch
 
 from benchsuite.data import Dataset
 from benchsuite.models import cnn32, mlp, resnet9
-from benchsuite.shadows import train_shadows
+from benchsuite.shadows import calibration, train_shadows
 from benchsuite.shadows.execution import exact_on_cuda
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe
 from benchsuite.training.flop import flop_per_example
 
-pytestmark = pytest.mark.benchmark(group="training on a GPU")
+pytestmark = pytest.mark.benchmark(group="training")
 
 ON_CUDA = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"),
+    pytest.mark.skipif(
+        not torch.cuda.is_available() and os.environ.get("REQUIRE_GPU") != "1",
+        reason="needs CUDA",
+    ),
 ]
 
 
@@ -110,11 +114,14 @@ def peak(device: str, precision: str) -> float:
     ],
 )
 @pytest.mark.parametrize("name", JOBS)
-def test_a_paper_s_job(benchmark, tmp_path, capsys, name, device, precision):
+def test_a_paper_s_job(benchmark, tmp_path, capsys, monkeypatch, name, device, precision):
     job, told = JOBS[name], []
     examples = job.examples if device == "cuda" else 20
     subject = job.subject(name, examples)
     rate = peak(device, precision)
+
+    # Calibrated as for the whole job, of which this is a small part.
+    monkeypatch.setattr(calibration, "WORTH_SECONDS", 0.0 if device == "cuda" else float("inf"))
 
     def fill(folder):
         return train_shadows(
@@ -129,30 +136,36 @@ def test_a_paper_s_job(benchmark, tmp_path, capsys, name, device, precision):
 
     bank = benchmark.pedantic(fill, args=(tmp_path,), rounds=1)
     members = round(examples * job.share)
-    per_model = flop_per_example(job.model, job.shape) * members
+    flop = flop_per_example(job.model, job.shape)
+    assert flop is not None
+    per_model = flop * members
     speed = job.models / bank.fill.seconds
     achieved = speed * per_model / 1e12
     whole = job.recipe.epochs * job.examples / examples
-    hours = 2_000 / speed * whole / 3600
+    minutes = 2_000 / speed * whole / 60
     benchmark.extra_info |= {
         "device": device,
-        "subject": name,
         "models": job.models,
         "examples": examples,
         "epochs": 1,
         "execution": str(bank.execution),
-        "models_per_second": {str(bank.execution): float(f"{speed / whole:.4g}")},
         "gflop_per_second": round(achieved * 1e3, 1),
         "peak_gflop_per_second": round(rate * 1e3, 1),
         "share_of_peak": round(achieved / rate, 4),
-        "hours_for_2000_models": float(f"{hours:.4g}"),
         "calibration": told,
     }
-    with capsys.disabled():
-        print(
-            f"\n{name} on {device}, {bank.execution}: {speed / whole:.3g} whole models/s, "
-            f"{achieved:.3g} TFLOP/s, {achieved / rate:.0%} of {rate:.3g}; 2,000 models of "
-            f"{job.recipe.epochs} epochs would take {hours * 60:.3g} min"
+    says = f"\n{name} on {device}, {bank.execution}: {achieved:.3g} TFLOP/s, of {rate:.3g}"
+    if device == "cuda":  # a miniature says nothing of the whole
+        benchmark.extra_info |= {
+            "subject": name,
+            "models_per_second": {str(bank.execution): float(f"{speed / whole:.4g}")},
+            "minutes_for_2000_models": float(f"{minutes:.4g}"),
+        }
+        says += (
+            f" ({achieved / rate:.0%}); {speed / whole:.3g} models/s of {job.recipe.epochs} epochs, "
+            f"so 2,000 of them would take {minutes:.3g} min"
         )
+    with capsys.disabled():
+        print(says)
     assert bank.fill.models_trained == job.models
     assert achieved < rate

@@ -177,8 +177,6 @@ def ways(name, device="cpu", recipe=SHORT, **more):
 
 
 def test_the_ways_of_a_perceptron():
-    found = {str(way) for way in ways("mlp")}
-    assert "dense in 128s, 2 at once, float32" in found or len(found) > 3
     assert {way.strategy for way in ways("mlp")} == {"dense", "looped"}
     assert {way.strategy for way in ways("mlp", precision="bf16")} == {"stacked", "looped"}
     assert {way.strategy for way in ways("mlp", strategy="stacked")} == {"stacked"}
