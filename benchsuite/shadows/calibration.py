@@ -138,7 +138,7 @@ def time_all(
         best = max((each.models_per_second for each in timed), default=0.0)
         if timed and models / timed[0].models_per_second < WORTH_SECONDS:
             break
-        if way.launch == "compiled" and models / best < 20 * WORTH_SECONDS:
+        if way.launch == "compiled" and timed and models / best < 20 * WORTH_SECONDS:
             continue  # to compile takes a minute
         try:
             timed.append(time_one(subject, design, way, best, say))

@@ -148,9 +148,8 @@ def executions(
         kind: Strategy = "dense" if written_out else "stacked"
         sizes = [_STACKS[kind], _STACKS[kind] // 4]
         if parameters > STACK_UP_TO:
-            sizes = [
-                _STACK_OF_LARGER_MODELS * times for times in ((1, 4) if on_cpu else (1, 4, 16))
-            ]
+            times = (1, 4) if on_cpu else (1, 4, 16)
+            sizes = [_STACK_OF_LARGER_MODELS * each for each in times]
         stacked = [
             Execution(kind, size, 1, precision, device, layout)
             for size in sizes

@@ -1,10 +1,10 @@
 """The papers' jobs on a GPU: models per second, TFLOP/s, share of the measured peak, 2,000 models.
 
 `pytest --benchmark -m gpu` runs them, meant to end within 8 minutes, and needs no data: images are
-random, which changes no time. Each job trains one block of models for one of its epochs through `train_shadows`,
-at the execution that calibration finds and warms, in each precision; the time for 2,000 models of
-all epochs is extrapolated from it. The peak is that of one large product in the same precision, in
-the same run. Without a GPU the same code runs in miniature, on a CPU.
+random, which changes no time. Each job trains one block of models for one of its epochs through
+`train_shadows`, at the execution that calibration finds and warms, in each precision; the time for
+2,000 models of all epochs is extrapolated from it. The peak is that of one large product in the
+same precision, in the same run. Without a GPU the same code runs in miniature, on a CPU.
 """
 
 import os
@@ -162,8 +162,8 @@ def test_a_paper_s_job(benchmark, tmp_path, capsys, monkeypatch, name, device, p
             "minutes_for_2000_models": float(f"{minutes:.4g}"),
         }
         says += (
-            f" ({achieved / rate:.0%}); {speed / whole:.3g} models/s of {job.recipe.epochs} epochs, "
-            f"so 2,000 of them would take {minutes:.3g} min"
+            f" ({achieved / rate:.0%}); {speed / whole:.3g} models/s of {job.recipe.epochs} "
+            f"epochs, so 2,000 of them would take {minutes:.3g} min"
         )
     with capsys.disabled():
         print(says)

@@ -522,6 +522,7 @@ def as_if_the_cpu_were_called_cuda(patch):
     patch.setattr(torch.cuda, "is_available", lambda: True)
     patch.setattr(fill, "check_device", lambda _: None)
     patch.setattr(torch, "device", lambda _: cpu)
+    patch.setattr("benchsuite.shadows.calibration.machine", lambda _: {"processor": "none"})
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
