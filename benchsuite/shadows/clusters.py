@@ -1,5 +1,6 @@
 """What executors of clusters have in common."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
@@ -11,14 +12,14 @@ class ExecutorError(RuntimeError):
     """An executor cannot be reached, lost a task, or has workers that cannot do it."""
 
 
-class ClusterExecutor(Executor):
+class ClusterExecutor(Executor, ABC):
     """An executor that gives each task cores and GPUs of its own."""
 
+    @abstractmethod
     def submit_on(
         self, cores: int, gpus: int, call: Callable[..., Any], /, *args: Any
     ) -> Future[Any]:
         """As `submit`, where so many cores and GPUs are free."""
-        raise NotImplementedError
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Do it on one core."""

@@ -19,6 +19,7 @@ from benchsuite.training import (
     Privacy,
     Recipe,
     TrainingJob,
+    dense,
     graphs,
     logits,
     train,
@@ -90,6 +91,17 @@ def test_every_way_that_a_bank_may_take_gives_the_models_of_the_plain_loop(name)
                 logits(some.factory, plain, some.inputs, each) for each in (engine, PLAIN)
             )
         torch.testing.assert_close(said, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_how_many_models_a_core_s_cache_holds_changes_nothing(monkeypatch, optimizer):
+    """Gradients of some models are written over those of the models before: in twos, and one."""
+    some = job("mlp", replace(SHORT, optimizer=optimizer), models=(0, 1, 2, 3, 4))
+    some = replace(some, factory=partial(mlp, 64, (32, 40), 10))
+    whole = train(some, "dense")
+    assert_close(whole, train(some, PLAIN), within=1e-6)
+    monkeypatch.setattr(dense, "_CACHED", 2 * 2 * 8 * 72 * 8)  # of batches of 8, in float64
+    assert_close(train(some, "dense"), whole, within=1e-12)
 
 
 @pytest.mark.parametrize("name", ["resnet9", "densenet", "resnet18"])
@@ -230,8 +242,8 @@ class FakeGraph:
         self.recorded()
 
 
-def test_a_recorded_step_is_replayed_on_each_batch_at_its_own_rate(monkeypatch):
-    """All but the recording itself, which needs CUDA: batches, sizes, rates and the order."""
+def test_a_recorded_step_is_replayed_on_each_batch(monkeypatch):
+    """Batches, sizes and their order; the recording itself and its rate need CUDA."""
     recorded = []
 
     class Recording:
