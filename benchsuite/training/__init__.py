@@ -7,14 +7,16 @@ import torch
 from torch import Tensor
 
 from benchsuite.training.batches import ModelFactory, TrainingJob, Weights, template
-from benchsuite.training.dense import DenseSteps, is_dense
-from benchsuite.training.engine import Engine, Launch, Layout, Precision, Strategy
+from benchsuite.training.dense import DenseSteps
+from benchsuite.training.engine import Engine, Launch, Layout, Precision, Products, Strategy
 from benchsuite.training.graphs import GraphedSteps
 from benchsuite.training.layers import why_not_stacked
 from benchsuite.training.looped import logits_looped, train_looped
 from benchsuite.training.per_example import squared_gradient_norms
+from benchsuite.training.perceptrons import is_dense
 from benchsuite.training.private import check_private
 from benchsuite.training.private_dense import ClippedDenseSteps
+from benchsuite.training.products import numpy_on_one_thread
 from benchsuite.training.recipe import Augmentation, Privacy, Recipe
 from benchsuite.training.stacked import GraphSteps, StepsOf, logits_stacked, train_stacked
 
@@ -30,6 +32,7 @@ __all__ = [
     "ModelFactory",
     "Precision",
     "Privacy",
+    "Products",
     "Recipe",
     "Strategy",
     "TrainingJob",
@@ -75,8 +78,9 @@ def _train(job: TrainingJob, engine: Engine) -> Weights:
     if engine.strategy == "stacked":
         of_graph = partial(GraphSteps, engine=engine)
         return train_stacked(job, engine.layout, _launched(of_graph, engine))
-    steps_of = ClippedDenseSteps if private else DenseSteps
-    return train_stacked(job, engine.layout, _launched(steps_of, engine))
+    steps_of = partial(ClippedDenseSteps if private else DenseSteps, products=engine.products)
+    with numpy_on_one_thread if engine.products == "numpy" else nullcontext():
+        return train_stacked(job, engine.layout, _launched(steps_of, engine))
 
 
 def _launched(steps_of: StepsOf, engine: Engine) -> StepsOf:

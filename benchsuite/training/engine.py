@@ -22,6 +22,9 @@ Precision = Literal["float32", "tf32", "bf16"]
 """Of products and convolutions while models train; sums, weights, losses and what trained models
 are asked are float32 in all. "tf32" is CUDA's, with 10 bits of mantissa; "bf16" is autocast's."""
 
+Products = Literal["torch", "numpy"]
+"""Whose products of matrices: which is faster is the processor's."""
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -35,6 +38,7 @@ class Engine:
     layout: Layout = "contiguous"
     launch: Launch = "eager"
     precision: Precision = "float32"
+    products: Products = "torch"
 
     def __post_init__(self) -> None:
         for name, kind in (
@@ -42,6 +46,7 @@ class Engine:
             ("layout", Layout),
             ("launch", Launch),
             ("precision", Precision),
+            ("products", Products),
         ):
             value = getattr(self, name)
             if value not in get_args(kind):
@@ -52,6 +57,12 @@ class Engine:
             raise ValueError(
                 f"launch={self.launch!r} is not for strategy={self.strategy!r}: loops are "
                 "compiled, and stacks recorded as a graph"
+            )
+
+        if self.products != "torch" and self.strategy != "dense":
+            raise ValueError(
+                f"products={self.products!r} is not for strategy={self.strategy!r}: only 'dense' "
+                "has a choice"
             )
 
     @property

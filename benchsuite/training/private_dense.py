@@ -17,9 +17,6 @@ class ClippedDenseSteps(DenseSteps):
 
     _clips = True
 
-    def _share(self, batch: int) -> float:
-        return 1.0  # `clipped_share` has it
-
     def _clip(self, plan: Plan, labels: Tensor) -> None:
         squared_norms = torch.zeros(labels.shape, dtype=plan.xs[0].dtype, device=labels.device)
         for layer, x, delta in zip(self._layers, plan.xs, plan.deltas, strict=True):

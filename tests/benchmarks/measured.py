@@ -7,12 +7,15 @@ to. One that runs elsewhere than on the CPU sets extra_info["device"].
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import nn
 
 from benchsuite.machine import cores
 from benchsuite.provenance import provenance
+from benchsuite.training import Products
+from benchsuite.training.products import numpy_on_one_thread, product
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,26 +51,36 @@ def gigaflop_of_a_model(subject):
     return subject.recipe.epochs * members * flop(products_of_a_step(subject, 1, 1)) / 1e9
 
 
-def matrix_rate(subject, repeats=150):
-    """GFLOP/s of all cores at the products of a step of 64 such models, on one thread each."""
+def matrix_rates(subject, repeats=100):
+    """GFLOP/s of all cores at the products of a step of 64 such models, on one thread each.
 
-    def work(_):
-        products = products_of_a_step(subject, 64, subject.recipe.batch_size)
+    Returns:
+        By whose products they are: torch's and NumPy's. This machine's own rate is the higher.
+    """
+
+    def work(by):
+        matrices = products_of_a_step(subject, 64, subject.recipe.batch_size)
+        calls = [call for each in matrices for call in product(by, *each)]
+        for call in calls:
+            call()
         started = time.perf_counter()
         for _ in range(repeats):
-            for first, second, out in products:
-                torch.bmm(first, second, out=out)
-        return repeats * flop(products) / (time.perf_counter() - started) / 1e9
+            for call in calls:
+                call()
+        return repeats * flop(matrices) / (time.perf_counter() - started) / 1e9
 
     before = torch.get_num_threads()
-    with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        rate = sum(pool.map(work, range(cores())))
+    with (
+        numpy_on_one_thread,
+        ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        rates = {by: sum(pool.map(work, [by] * cores())) for by in get_args(Products)}
     torch.set_num_threads(before)
-    return rate
+    return rates
 
 
 def arithmetic(subject, models_per_second, peak):
-    """What extra_info says of a perceptron's arithmetic; `peak` is this machine's `matrix_rate`."""
+    """What extra_info says of a perceptron's arithmetic; `peak` is this machine's own rate."""
     achieved = models_per_second * gigaflop_of_a_model(subject)
     return {
         "gflop_per_second": round(achieved, 1),

@@ -11,6 +11,7 @@ from benchsuite.models import mlp
 from benchsuite.shadows import BankError, Execution, ShadowBank
 from benchsuite.shadows import train_shadows as on_any_device
 from benchsuite.shadows.design import Balanced, Tied
+from benchsuite.shadows.execution import execution_for
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe
 
@@ -58,7 +59,8 @@ def test_a_bank_shows_its_models(made):
     assert bank.column("test", "correct").shape == (128, 30)
     assert bank.column("test", "correct").dtype == np.bool_
     assert bank.design == Balanced(60)
-    assert bank.execution == Execution("dense", bank.execution.stack, 1, "float32", "cpu")
+    assert bank.execution == execution_for(SUBJECT, "cpu")
+    assert bank.execution.strategy == "dense"
     assert bank.folder.name == f"tiny-{bank.key[:12]}"
 
 

@@ -6,10 +6,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 from torch import nn
 
 from benchsuite.data import Dataset
+from benchsuite.machine import cores
 from benchsuite.models import cnn1, cnn2, cnn32, densenet, digits_cnn, mlp, resnet9, resnet18
+from benchsuite.shadows import execution
 from benchsuite.shadows.design import Balanced
 from benchsuite.shadows.execution import Execution, executions
 from benchsuite.subject import Subject
@@ -26,6 +29,7 @@ from benchsuite.training import (
     why_not_stacked,
 )
 from benchsuite.training.looped import PLAIN
+from benchsuite.training.products import numpy_on_one_thread
 
 ARCHITECTURES = {
     "mlp": (partial(mlp, 64, 32, 10), (1, 8, 8)),
@@ -174,11 +178,72 @@ def test_what_bf16_cannot_train_is_refused(strategy, recipe, message):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("strategy", "quantum"), ("layout", "NHWC"), ("launch", "later"), ("precision", "fp8")],
+    [
+        ("strategy", "quantum"),
+        ("layout", "NHWC"),
+        ("launch", "later"),
+        ("precision", "fp8"),
+        ("products", "abacus"),
+    ],
 )
 def test_an_unknown_engine_is_named(field, value):
     with pytest.raises(ValueError, match=f"{field}='{value}' is unknown: use one of"):
         Engine(**({"strategy": "looped"} | {field: value}))
+
+
+# ---- whose products ----
+
+
+def numpy_s_threads():
+    return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+
+def test_numpy_multiplies_on_one_thread_until_the_last_training_ends():
+    before = numpy_s_threads()
+    assert before != {1} or cores() == 1
+    with numpy_on_one_thread:
+        with pytest.raises(KeyError), numpy_on_one_thread:
+            raise KeyError
+        assert numpy_s_threads() == {1}
+    assert numpy_s_threads() == before
+
+
+def test_a_training_with_numpy_s_products_is_on_one_thread(monkeypatch):
+    seen = []
+    some = job("mlp")
+    some = replace(some, before_epoch=lambda: seen.append(numpy_s_threads()))
+    train(some, Engine("dense", products="numpy"))
+    assert seen == [{1}, {1}]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_private_perceptrons_are_the_same_by_numpy_s_products(optimizer):
+    recipe = replace(SHORT, optimizer=optimizer, privacy=Privacy(1.0, 0.5))
+    some = job("mlp", recipe)
+    by_numpy = train(some, Engine("dense", products="numpy"))
+    assert_close(by_numpy, train(some, "dense"), within=1e-9)
+
+
+def test_products_are_chosen_for_perceptrons_alone():
+    with pytest.raises(ValueError, match="products='numpy' is not for strategy='looped'"):
+        Engine("looped", products="numpy")
+
+
+@pytest.mark.parametrize(
+    ("processor", "mkl", "first"),
+    [
+        ("AMD EPYC 9554", True, "numpy"),
+        ("Intel(R) Xeon(R) Platinum 8481C", True, "torch"),
+        ("aarch64", False, "torch"),
+    ],
+)
+def test_numpy_multiplies_first_where_mkl_is_slow(monkeypatch, processor, mkl, first):
+    monkeypatch.setattr(execution, "processor", lambda: processor)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
+    found = [way.products for way in ways("mlp") if way.strategy == "dense"]
+    assert found[0] == first
+    assert set(found) == {"torch", "numpy"}
+    assert {way.products for way in ways("mlp", "cuda")} == {"torch"}
 
 
 # ---- which ways there are ----
@@ -308,4 +373,6 @@ def test_a_cuda_graph_gives_the_models_of_eager_steps(name, optimizer):
 def test_an_execution_says_itself_in_words():
     way = Execution("stacked", 32, 1, "bf16", "cuda", "channels_last", "graph")
     assert str(way) == "stacked in 32s, channels last, CUDA graph, bf16"
+    by_numpy = Execution("dense", 32, 2, "float32", "cpu", products="numpy")
+    assert str(by_numpy) == "dense in 32s, products by NumPy, 2 threads, float32"
     assert str(Execution("looped", 1, 2, "float32", "cpu")) == "looped, 2 threads, float32"
