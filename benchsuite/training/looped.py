@@ -74,9 +74,16 @@ def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
     with _compiler_is_quiet():
         compiled = torch.compile(model, dynamic=False)  # or the last batch would change the first
 
+    compiled_for: set[torch.Size] = set()
+
     def forward(inputs: Tensor) -> Tensor:
+        said: Tensor
+        if inputs.shape in compiled_for:
+            said = compiled(inputs)
+            return said
         with _compiler_is_quiet():
-            said: Tensor = compiled(inputs)
+            said = compiled(inputs)
+        compiled_for.add(inputs.shape)
         return said
 
     return forward
@@ -84,7 +91,10 @@ def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
 
 @contextlib.contextmanager
 def _compiler_is_quiet() -> Iterator[None]:
-    """Without its warnings of how it is made and set, which no user of a bank can mend."""
+    """Without its warnings of how it is made and set, which no user of a bank can mend.
+
+    Filters are the whole process's, so this is entered only where it compiles.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
