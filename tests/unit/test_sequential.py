@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchsuite import sequential
-from benchsuite.claim import REFUTED, Claim, Declared, Family, gather
+from benchsuite.claim import REFUTED, Claim, Declared, Family
+from benchsuite.evidence import gather
 from benchsuite.experiments.growing import GrowingMembership
 from benchsuite.experiments.sizes import MembershipSize
 from benchsuite.recording import _fills_of
