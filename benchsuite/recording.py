@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchsuite.claim import Claim, Evidence, Tier
+from benchsuite.claim import Claim, Tier
 from benchsuite.code_digest import code_digest
+from benchsuite.evidence import Evidence
 from benchsuite.provenance import provenance
 from benchsuite.report.artifacts import save_artifact
 from benchsuite.report.results import results_of

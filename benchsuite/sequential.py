@@ -10,7 +10,8 @@ the last look decides at three quarters of alpha is decided a little less often.
 from dataclasses import replace
 from typing import Any, Final, Protocol, Self, runtime_checkable
 
-from benchsuite.claim import Claim, Evidence, Experiment, Look, Tier, gather
+from benchsuite.claim import Claim, Tier
+from benchsuite.evidence import Evidence, Experiment, Look, gather
 from benchsuite.stats.spending import levels
 
 LOOKS: Final = (0.25, 0.5, 1.0)
@@ -50,7 +51,7 @@ def gather_until_decided(
         The evidence of the last look, with the seconds of all looks; and the experiment as it was.
 
     Raises:
-        ValueError: as `benchsuite.claim.gather`.
+        ValueError: as `benchsuite.evidence.gather`.
     """
     if not isinstance(experiment, Growing):
         evidence = gather(claim, experiment, subject, tier)

@@ -25,38 +25,36 @@ import math
 from benchsuite.claim import REFUTED, Family, claim
 from benchsuite.stats.verdict import all_of, equivalent, greater
 
-S = Family("S", "Speed that changes no score", claims=2)
-
-RULE = all_of(
-    **{
-        "memorization": equivalent(within=0.001),
-        "AUROC": equivalent(within=0.005),
-        "log TPR at 0.1 % FPR": equivalent(within=math.log(1.2)),
-        "rank of memorization": greater(than=-0.02),
-        "rank of LiRA's scores": greater(than=-0.01),
-    },
-)
-CONTROLS = {"answers-in-bf16": REFUTED}
-UNITS = {"smoke": 2, "cpu": 6, "gpu": 6, "cifar10-resnet9/gpu": 4}
 PAPERS = ("mnist-cnn32", "cifar10-resnet9")
-MEASURES = (
-    "differences from float32, and rank correlations with float32 of another seed less its own"
-)
+ANY_PRECISION = {
+    "family": Family("S", "Speed that changes no score", claims=2),
+    "measures": (
+        "differences from float32, and rank correlations with float32 of another seed less its own"
+    ),
+    "source": "Open: no public work says it of scores",
+    "paper": "open",
+    "rule": all_of(
+        **{
+            "memorization": equivalent(within=0.001),
+            "AUROC": equivalent(within=0.005),
+            "log TPR at 0.1 % FPR": equivalent(within=math.log(1.2)),
+            "rank of memorization": greater(than=-0.02),
+            "rank of LiRA's scores": greater(than=-0.01),
+        },
+    ),
+    "controls": {"answers-in-bf16": REFUTED},
+    "units": {"smoke": 2, "cpu": 6, "gpu": 6, "cifar10-resnet9/gpu": 4},
+    "figures": ("precision-scores",),
+}
+"""What is declared alike of each."""
 
 
 @claim(
     id="bf16-keeps-scores",
     version=1,
-    family=S,
     says="Training with products in bf16 leaves memorization and LiRA's scores as float32's are.",
-    measures=MEASURES,
-    source="Open: no public work says it of scores",
-    paper="open",
-    rule=RULE,
-    controls=CONTROLS,
-    units=UNITS,
     subjects={"smoke": ("digits-tiny",), "cpu": ("digits-mlp",), "gpu": PAPERS},
-    figures=("precision-scores",),
+    **ANY_PRECISION,
 )
 def test_bf16_keeps_scores(bf16):
     """Products and convolutions, while models train; what trained models are asked is float32.
@@ -69,16 +67,9 @@ def test_bf16_keeps_scores(bf16):
 @claim(
     id="tf32-keeps-scores",
     version=1,
-    family=S,
     says="Training with products in TF32 leaves memorization and LiRA's scores as float32's are.",
-    measures=MEASURES,
-    source="Open: no public work says it of scores",
-    paper="open",
-    rule=RULE,
-    controls=CONTROLS,
-    units=UNITS,
     subjects={"smoke": (), "cpu": (), "gpu": PAPERS},
-    figures=("precision-scores",),
+    **ANY_PRECISION,
 )
 def test_tf32_keeps_scores(tf32):
     """On CUDA devices alone: elsewhere it is skipped, for there is no TF32."""

@@ -242,6 +242,18 @@ PRIVACY_SIZES = {
 """By tier."""
 
 
+def private_size(tier: str, shadows: int | None, block: int) -> tuple[PrivacySize, bool]:
+    """The declared size, or arms of as many blocks as `shadows` models give; and if that is enough.
+
+    Raises:
+        ValueError: `shadows` is too few for two blocks.
+    """
+    declared = PRIVACY_SIZES[tier]
+    blocks = _blocks_of(shadows, block, declared.blocks)
+    smaller = replace(declared, blocks=blocks, targets=min(blocks, declared.targets))
+    return smaller, blocks == declared.blocks
+
+
 @dataclass(frozen=True)
 class PlantingSize:
     """How large the experiment with planted singletons is.
@@ -265,6 +277,17 @@ PLANTING_SIZES = {
 """By tier."""
 
 
+def planting_size(tier: str, shadows: int | None, block: int) -> tuple[PlantingSize, bool]:
+    """The declared size, or as many worlds as `shadows` models give; and whether that is enough.
+
+    Raises:
+        ValueError: `shadows` is too few for two worlds.
+    """
+    declared = PLANTING_SIZES[tier]
+    worlds = _blocks_of(shadows, 2 * block * declared.blocks, declared.worlds)
+    return replace(declared, worlds=worlds), worlds == declared.worlds
+
+
 @dataclass(frozen=True)
 class PrecisionSize:
     """How many units of two blocks of models each bank of the comparison of precisions has."""
@@ -280,29 +303,6 @@ PRECISION_SIZES = {
 }
 """By tier or "subject/tier"; the banks of float32 are those of `MEMBERSHIP_SIZES` as far as both
 go."""
-
-
-def private_size(tier: str, shadows: int | None, block: int) -> tuple[PrivacySize, bool]:
-    """The declared size, or arms of as many blocks as `shadows` models give; and if that is enough.
-
-    Raises:
-        ValueError: `shadows` is too few for two blocks.
-    """
-    declared = PRIVACY_SIZES[tier]
-    blocks = _blocks_of(shadows, block, declared.blocks)
-    smaller = replace(declared, blocks=blocks, targets=min(blocks, declared.targets))
-    return smaller, blocks == declared.blocks
-
-
-def planting_size(tier: str, shadows: int | None, block: int) -> tuple[PlantingSize, bool]:
-    """The declared size, or as many worlds as `shadows` models give; and whether that is enough.
-
-    Raises:
-        ValueError: `shadows` is too few for two worlds.
-    """
-    declared = PLANTING_SIZES[tier]
-    worlds = _blocks_of(shadows, 2 * block * declared.blocks, declared.worlds)
-    return replace(declared, worlds=worlds), worlds == declared.worlds
 
 
 def precision_size(

@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-from benchsuite.claim import OBSERVED, Arm, Claim, Evidence, Look, Tier
+from benchsuite.claim import OBSERVED, Claim, Tier
+from benchsuite.evidence import Arm, Evidence, Look
 from benchsuite.report.schema import SCHEMA, Artifact, Part, Result
 
 

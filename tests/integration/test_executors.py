@@ -17,7 +17,6 @@ import pytest
 import torch
 from torch import nn
 
-from benchsuite import fixtures
 from benchsuite.data import Dataset
 from benchsuite.models import mlp
 from benchsuite.shadows import ExecutorError, executor_for, fill, tasks, train_shadows
@@ -743,7 +742,7 @@ def test_the_option_says_what_is_wrong_in_one_line(pytester, claims, monkeypatch
 
 def test_the_option_trains_there_and_is_in_the_rerun_command(pytester, claims, monkeypatch):
     executor = Watched(2)
-    monkeypatch.setattr(fixtures, "executor_for", lambda spec: executor)
+    monkeypatch.setattr("benchsuite.fixtures.trained.executor_for", lambda spec: executor)
     result = claims("ray:head:6379")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["*digits-tiny: 128 shadow models trained in * s, 0 found*"])

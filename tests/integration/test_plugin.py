@@ -11,6 +11,8 @@ import torch
 from benchsuite.shadows import train_shadows
 from benchsuite.subjects import digits_tiny
 
+SILENT = (Path(__file__).parents[1] / "silent.py").read_text()
+
 # An experiment that is nothing but numbers, on a bank of 64 tiny models, so that every verdict can
 # be staged. Each name in CLAIMS is a claim; its units and its control's are given by hand.
 CONFTEST = """
@@ -22,17 +24,6 @@ from benchsuite.shadows import Fill, ShadowBank
 from benchsuite.subjects import digits_tiny
 from benchsuite.training import Recipe
 from benchsuite.workshop import Workshop
-
-class Silent:
-    def __init__(self, name):
-        pass
-    def __call__(self, done, total, trained, seconds):
-        pass
-    def say(self, text):
-        pass
-
-    def finish(self, fill):
-        pass
 
 class Numbers:
     controls = {"broken": "All numbers change their sign."}
@@ -128,7 +119,7 @@ def session(pytester, tiny_bank, monkeypatch):
     """Run pytest on the staged claims; returns the result and what was recorded, by claim."""
     monkeypatch.setenv("TINY_BANK", str(tiny_bank))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
-    pytester.makeconftest(CONFTEST)
+    pytester.makeconftest(SILENT + CONFTEST)
     pytester.makepyfile(test_staged=CLAIMS)
 
     def run(*arguments):

@@ -18,8 +18,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchsuite.claim import TIERS, gather
+from benchsuite.claim import TIERS
 from benchsuite.data.dataset import Dataset
+from benchsuite.evidence import gather
 from benchsuite.experiments.canaries import CanaryExperiment
 from benchsuite.experiments.canary_banks import CONVOLUTIONAL, PLAIN
 from benchsuite.experiments.canary_figures import ARRAYS

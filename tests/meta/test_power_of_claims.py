@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchsuite.claim import TIERS, gather
+from benchsuite.claim import TIERS
+from benchsuite.evidence import gather
 from benchsuite.experiments import target_block
 from benchsuite.experiments.membership import MembershipExperiment
 from benchsuite.experiments.membership_figures import ARRAYS

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchsuite.claim import gather
+from benchsuite.evidence import gather
 from benchsuite.experiments.locality import LocalityExperiment
 from benchsuite.experiments.onion import OnionExperiment
 from benchsuite.experiments.sizes import ONION_SIZES

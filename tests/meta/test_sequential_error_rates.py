@@ -17,7 +17,8 @@ import pytest
 from scipy import stats
 
 from benchsuite import sequential
-from benchsuite.claim import REFUTED, Claim, Family, gather
+from benchsuite.claim import REFUTED, Claim, Family
+from benchsuite.evidence import gather
 from benchsuite.experiments import target_block
 from benchsuite.sequential import gather_until_decided
 from benchsuite.stats.verdict import all_of, equivalent, greater, less

@@ -1,5 +1,7 @@
+import runpy
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,24 +34,11 @@ from benchsuite.subjects import digits28_tiny
 from benchsuite.training import Recipe
 from benchsuite.workshop import Workshop
 
+Silent = runpy.run_path(str(Path(__file__).parents[1] / "silent.py"))["Silent"]
 SIZE = replace(CANARY_SIZES["smoke"], arm_blocks=2)
 LETTERS, EACH, IMAGES, GLYPHS = SIZE.letters, SIZE.of_each, SIZE.images, SIZE.glyphs
 VERSIONS = FIRST_GLYPH + GLYPHS
 CLEAN_OF_LETTER = -1
-
-
-class Silent:
-    def __init__(self, name):
-        pass
-
-    def __call__(self, done, total, trained, seconds):
-        pass
-
-    def say(self, text):
-        pass
-
-    def finish(self, fill):
-        pass
 
 
 @pytest.fixture(scope="module")

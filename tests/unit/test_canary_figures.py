@@ -1,6 +1,8 @@
 """Arrays behind the figures of unique features, of a real experiment with few models."""
 
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,19 +20,7 @@ from benchsuite.stats.intervals import t_interval
 from benchsuite.subject import load_subject
 from benchsuite.workshop import Workshop
 
-
-class Silent:
-    def __init__(self, name):
-        pass
-
-    def __call__(self, done, total, trained, seconds):
-        pass
-
-    def say(self, text):
-        pass
-
-    def finish(self, fill):
-        pass
+Silent = runpy.run_path(str(Path(__file__).parents[1] / "silent.py"))["Silent"]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@ import math
 
 import pytest
 
-from benchsuite.claim import OBSERVED, REFUTED, Claim, Declared, Family, claim, gather
+from benchsuite.claim import OBSERVED, REFUTED, Claim, Declared, Family, claim
+from benchsuite.evidence import gather
 from benchsuite.stats.verdict import CannotResolveError, all_of, greater, less
 
 FAMILY = Family("T", "made up", claims=2)

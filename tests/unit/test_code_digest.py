@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchsuite import code_digest
-from benchsuite.claim import REFUTED, Claim, Family, gather
+from benchsuite.claim import REFUTED, Claim, Family
+from benchsuite.evidence import gather
 from benchsuite.recording import Ground, record_evidence
 from benchsuite.report.artifacts import load_artifact
 from benchsuite.report.build import build

@@ -12,8 +12,8 @@ from scipy.special import expit, logsumexp
 from scipy.stats import norm, rankdata, shapiro
 
 from benchsuite.attacks.catalogue import ATTACKS
-from benchsuite.claim import gather
 from benchsuite.data.mixtures import UNDER
+from benchsuite.evidence import gather
 from benchsuite.experiments import attack_bank, oracle_figures
 from benchsuite.experiments.attack_bank import (
     ALL,

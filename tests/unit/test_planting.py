@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchsuite.claim import gather
 from benchsuite.data.dataset import Dataset
 from benchsuite.data.mixtures import OVER, UNDER
+from benchsuite.evidence import gather
 from benchsuite.experiments.planting import (
     NONE_PLANTED,
     PERMUTED,

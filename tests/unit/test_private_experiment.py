@@ -13,8 +13,8 @@ from scipy.stats import norm
 from torch import nn
 
 from benchsuite import advantage_ceiling
-from benchsuite.claim import gather
 from benchsuite.data.dataset import Dataset
+from benchsuite.evidence import gather
 from benchsuite.experiments import privacy as module
 from benchsuite.experiments.privacy import PrivacyExperiment
 from benchsuite.experiments.private_training import (

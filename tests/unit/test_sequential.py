@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchsuite import sequential
-from benchsuite.claim import REFUTED, Claim, Declared, Family, gather
+from benchsuite.claim import REFUTED, Claim, Declared, Family
+from benchsuite.evidence import gather
 from benchsuite.experiments.growing import GrowingMembership
 from benchsuite.experiments.sizes import MembershipSize
 from benchsuite.recording import _fills_of
@@ -19,6 +20,7 @@ from benchsuite.stats.verdict import CannotResolveError, greater
 from benchsuite.workshop import Workshop
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "planted.py")))
+Silent = runpy.run_path(str(Path(__file__).parents[1] / "silent.py"))["Silent"]
 
 FAMILY = Family("T", "made up", claims=1)
 UNITS = 16
@@ -181,23 +183,9 @@ def test_seconds_are_those_of_all_looks(monkeypatch):
 # ---- a bank that grows ---------------------------------------------------------------------------
 
 
-class Watcher:
-    def __init__(self, name):
-        pass
-
-    def __call__(self, done, total, trained, seconds):
-        pass
-
-    def say(self, text):
-        pass
-
-    def finish(self, fill):
-        pass
-
-
 def test_the_bank_of_targets_grows_and_its_first_units_stay(tmp_path):
     subject, size = planted.subject(20), MembershipSize(1, 4)
-    workshop = Workshop(tmp_path, "cpu", Watcher)
+    workshop = Workshop(tmp_path, "cpu", Silent)
     with workshop.noting() as banks:
         first = GrowingMembership.of(subject, workshop, size, 0.25)
         block = first.block
@@ -244,7 +232,7 @@ def test_banks_of_another_precision_cost_for_themselves():
 
 
 def test_a_control_of_a_grown_experiment_stays_one(tmp_path):
-    workshop = Workshop(tmp_path, "cpu", Watcher)
+    workshop = Workshop(tmp_path, "cpu", Silent)
     first = GrowingMembership.of(planted.subject(20), workshop, MembershipSize(1, 2), 0.5)
     grown = first.under("permuted-membership").upto(1.0)
     assert (grown.control, grown.models_saved) == ("permuted-membership", 0)
