@@ -60,18 +60,23 @@ class DenseSteps:
         # All parameters in one piece, and as much for their changes: then a step is one operation.
         self._parameters = inputs.new_empty(sum(each.numel() for each in weights.values()))
         self._changes = torch.zeros_like(self._parameters)
-        self._layers, named_changes = moved(
-            weights, layers, self._parameters, self._changes, first_bias
+        sgd = job.recipe.optimizer == "sgd"
+        self._momentum = job.recipe.momentum if sgd else 0.0
+        # Torch's products add a gradient to what momentum keeps; NumPy's only write one.
+        apart = products == "numpy" and self._momentum
+        self._gradients = torch.empty_like(self._changes) if apart else self._changes
+        self._layers, named_gradients = moved(
+            weights, layers, self._parameters, self._gradients, first_bias
         )
         # In the order of named_parameters, in which noise is drawn.
-        self._named_changes = [named_changes[name] for name, _ in model.named_parameters()]
+        self._named_gradients = [named_gradients[name] for name, _ in model.named_parameters()]
         self._memory = [inputs.new_empty(0) for _ in 2 * self._layers]
         self._plans: dict[int, Plan] = {}
         self._rate = job.recipe.learning_rate
         # On the device, where a recorded step reads it.
         self._less_rate = inputs.new_empty(()) if inputs.is_cuda else None
         self._optimizer = None
-        if job.recipe.optimizer != "sgd" or products != "torch":
+        if not sgd:
             self._parameters.grad = self._changes
             self._optimizer = optimizer_for(job.recipe, [self._parameters])
 
@@ -107,10 +112,12 @@ class DenseSteps:
         for call in plan.sums:
             call()
         if self._recipe.privacy is not None:
-            private.add_to(self._named_changes)
+            private.add_to(self._named_gradients)
         if self._optimizer is not None:
             self._optimizer.step()
             return
+        if self._gradients is not self._changes:
+            torch.add(self._gradients, self._changes, alpha=self._momentum, out=self._changes)
         if self._recipe.weight_decay:
             self._changes.add_(self._parameters, alpha=self._recipe.weight_decay)
         if self._less_rate is None:
@@ -181,19 +188,17 @@ class DenseSteps:
         return plan
 
     def _summed(self, layer: Linear, x: Tensor, delta: Tensor) -> list[Call]:
-        """What changes a layer's changes by the sum over a batch of its examples' gradients."""
-        momentum = self._recipe.momentum if self._optimizer is None else 0.0
-        change = layer.weight_change
-        if momentum:
-            calls = [accumulated(x.mT, delta, into=change, keep=momentum)]
-        else:
-            calls = product(self._products, x.mT, delta, out=change)
-        if layer.bias_change is not None:
-            if momentum:
-                calls.append(partial(layer.bias_change.mul_, momentum))
-                calls.append(partial(_add_sum, delta, layer.bias_change))
-            else:
-                calls.append(partial(torch.sum, delta, 1, keepdim=True, out=layer.bias_change))
+        """What sums a layer's gradient over a batch, on what momentum keeps where both are one."""
+        weight, bias = layer.weight_gradient, layer.bias_gradient
+        keep = self._momentum if self._gradients is self._changes else 0.0
+        if not keep:
+            calls = product(self._products, x.mT, delta, out=weight)
+            if bias is not None:
+                calls.append(partial(torch.sum, delta, 1, keepdim=True, out=bias))
+            return calls
+        calls = [accumulated(x.mT, delta, into=weight, keep=keep)]
+        if bias is not None:
+            calls += [partial(bias.mul_, keep), partial(_add_sum, delta, bias)]
         return calls
 
     def _at_once(self, batch: int) -> int:
@@ -262,6 +267,6 @@ def _rectified(delta: Tensor, output: Tensor) -> Call:
     return partial(rectified_gradient, delta, output, out=delta)
 
 
-def _add_sum(delta: Tensor, change: Tensor) -> None:
-    """Change a bias's change [models, 1, out] by the sum over a batch."""
-    change.add_(delta.sum(1, keepdim=True))
+def _add_sum(delta: Tensor, to: Tensor) -> None:
+    """Add the sum over a batch, [models, 1, out]."""
+    to.add_(delta.sum(1, keepdim=True))

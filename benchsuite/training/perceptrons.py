@@ -1,6 +1,6 @@
 """Multilayer perceptrons as stacks compute them: which models are some, and how they lie in memory.
 
-All parameters of all models are one piece of memory, and what a step takes off them another.
+All parameters of all models are one piece of memory, and their gradients another.
 """
 
 from dataclasses import dataclass
@@ -50,30 +50,30 @@ class Linear:
         weight: [models, in, out].
         bias: [models, 1, out]. None where there is none, or where it is the weight of a last input
             that is always 1.
-        weight_change: what a step takes off the weight, by the learning rate.
-        bias_change: off the bias.
+        weight_gradient: memory for that of the weight, as it lies.
+        bias_gradient: for that of the bias.
         rectified: whether a ReLU follows.
     """
 
     weight: Tensor
     bias: Tensor | None
-    weight_change: Tensor
-    bias_change: Tensor | None
+    weight_gradient: Tensor
+    bias_gradient: Tensor | None
     rectified: bool
 
     def of(self, models: slice) -> "Linear":
         """The same of some models."""
-        tensors = self.weight, self.bias, self.weight_change, self.bias_change
-        weight, bias, weight_change, bias_change = (
+        tensors = self.weight, self.bias, self.weight_gradient, self.bias_gradient
+        weight, bias, weight_gradient, bias_gradient = (
             None if each is None else each[models] for each in tensors
         )
         assert weight is not None
-        assert weight_change is not None
-        return Linear(weight, bias, weight_change, bias_change, self.rectified)
+        assert weight_gradient is not None
+        return Linear(weight, bias, weight_gradient, bias_gradient, self.rectified)
 
 
 def moved(
-    weights: Weights, layers: list[Dense], parameters: Tensor, changes: Tensor, first_bias: bool
+    weights: Weights, layers: list[Dense], parameters: Tensor, gradients: Tensor, first_bias: bool
 ) -> tuple[list[Linear], Weights]:
     """Parameters moved into one piece of memory: the dictionary then holds views of it.
 
@@ -81,24 +81,24 @@ def moved(
         weights: parameters by name, each [models, ...].
         layers: whose parameters they are.
         parameters: memory for all of them, [numbers].
-        changes: as much, for what a step takes off them.
+        gradients: as much, for theirs.
         first_bias: whether the first layer's bias is to be the weight of a last input.
 
     Returns:
-        The layers; and views of `changes` by the names of the parameters.
+        The layers; and views of `gradients` by the names of the parameters.
     """
     linear: list[Linear] = []
-    named_changes: Weights = {}
+    named_gradients: Weights = {}
     taken = 0
     for layer in layers:
         end = taken + sum(each.numel() for each in _of(layer, weights).values())
-        pieces = parameters[taken:end], changes[taken:end]
-        of_layer, views, its_changes = _moved(weights, layer, pieces, first_bias and taken == 0)
+        pieces = parameters[taken:end], gradients[taken:end]
+        of_layer, views, its_gradients = _moved(weights, layer, pieces, first_bias and taken == 0)
         linear.append(of_layer)
         weights |= views
-        named_changes |= its_changes
+        named_gradients |= its_gradients
         taken = end
-    return linear, named_changes
+    return linear, named_gradients
 
 
 def _of(layer: Dense, weights: Weights) -> Weights:
@@ -110,10 +110,10 @@ def _of(layer: Dense, weights: Weights) -> Weights:
 def _moved(
     weights: Weights, layer: Dense, pieces: tuple[Tensor, Tensor], one_more: bool
 ) -> tuple[Linear, Weights, Weights]:
-    """A layer in its pieces of the memory of parameters and of changes.
+    """A layer in its pieces of the memory of parameters and of gradients.
 
     Returns:
-        The layer; its parameters by name as views of the first piece; their changes likewise.
+        The layer; its parameters by name as views of the first piece; their gradients likewise.
     """
     given = _of(layer, weights)
     models, outputs, inputs = given[f"{layer.name}.weight"].shape
@@ -129,8 +129,8 @@ def _moved(
         named.append(dict(zip(given, views, strict=True)))
     for name, view in named[0].items():
         view.copy_(given[name])
-    (weight, bias), (weight_change, bias_change) = of_layer
-    linear = Linear(weight, bias, weight_change, bias_change, layer.rectified)
+    (weight, bias), (weight_gradient, bias_gradient) = of_layer
+    linear = Linear(weight, bias, weight_gradient, bias_gradient, layer.rectified)
     return linear, named[0], named[1]
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from benchsuite.machine import cores
 from benchsuite.provenance import provenance
 from benchsuite.training import Products
+from benchsuite.training.perceptrons import lying
 from benchsuite.training.products import numpy_on_one_thread, product
 
 ROOT = Path(__file__).parents[2]
@@ -28,16 +29,22 @@ def where(device="cpu"):
 
 
 def products_of_a_step(subject, models, batch):
-    """(first, second, out) of each product: forward, weights' gradients, hidden gradients."""
+    """(first, second, out) of each product: forward, weights' gradients, hidden gradients.
+
+    They lie in memory as a stack's do, narrow ones transposed: no slower way is the peak.
+    """
+
+    def matrix(rows, columns):
+        return lying(torch.rand(models * rows * columns), models, rows, columns)
+
     layers = [each for each in subject.model().modules() if isinstance(each, nn.Linear)]
     products = []
     for number, layer in enumerate(layers):
-        x = torch.rand(models, batch, layer.in_features)
-        weight = torch.rand(models, layer.in_features, layer.out_features)
-        y = torch.rand(models, batch, layer.out_features)
-        products += [(x, weight, torch.empty_like(y)), (x.mT, y, torch.empty_like(weight))]
+        inputs, outputs = layer.in_features, layer.out_features
+        x, weight, y = matrix(batch, inputs), matrix(inputs, outputs), matrix(batch, outputs)
+        products += [(x, weight, matrix(batch, outputs)), (x.mT, y, matrix(inputs, outputs))]
         if number:
-            products.append((y, weight.mT, torch.empty_like(x)))
+            products.append((y, weight.mT, matrix(batch, inputs)))
     return products
 
 
