@@ -5,6 +5,7 @@ import platform
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 
 
@@ -34,5 +35,6 @@ def machine(device: str) -> dict[str, str]:
         "processor": processor(device),
         "cores": str(cores()),
         "torch": torch.__version__,
+        "numpy": np.__version__,
         "cuda": str(torch.version.cuda) if device.startswith("cuda") else "",
     }

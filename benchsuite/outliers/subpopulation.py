@@ -58,7 +58,7 @@ def smallest_cluster(
 
     from sklearn.cluster import KMeans  # a second to import: only for who asks
     from sklearn.decomposition import PCA
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     kept = min(components, *values.shape)
     projected = PCA(kept, svd_solver="full").fit_transform(values)

@@ -269,7 +269,7 @@ class ShadowBank:
 
     def header(self, column: str, first: int) -> Header:
         """What the header of a shard of this bank says, beside a digest."""
-        execution = json.dumps(asdict(self.execution), sort_keys=True)
+        execution = json.dumps(self.manifest["execution"], sort_keys=True)
         header = {"key": self.key, "execution": execution, "column": column, "first": str(first)}
         said = "." in column  # by the models, unlike membership and weights
         return {**header, "column semantics": str(columns.SEMANTICS)} if said else header

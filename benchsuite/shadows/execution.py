@@ -13,8 +13,8 @@ from benchsuite.training import (
     Engine,
     Launch,
     Layout,
+    Matmul,
     Precision,
-    Products,
     Strategy,
     check_private,
     is_dense,
@@ -22,6 +22,7 @@ from benchsuite.training import (
     why_not_stacked,
 )
 from benchsuite.training.batches import seeded
+from benchsuite.training.products import numpy_has_openblas
 
 STACK_UP_TO = 100_000
 """Parameters up to which a model is stacked anywhere: larger ones fill a GPU one by one."""
@@ -52,7 +53,7 @@ class Execution:
         device: on which.
         layout: of images in memory.
         launch: how steps get to the device.
-        products: whose products of matrices.
+        matmul: whose products of matrices.
     """
 
     strategy: Strategy
@@ -62,12 +63,12 @@ class Execution:
     device: str
     layout: Layout = "contiguous"
     launch: Launch = "eager"
-    products: Products = "torch"
+    matmul: Matmul = "torch"
 
     @property
     def engine(self) -> Engine:
         """What computes a stack, or a model."""
-        return Engine(self.strategy, self.layout, self.launch, self.precision, self.products)
+        return Engine(self.strategy, self.layout, self.launch, self.precision, self.matmul)
 
     @property
     def at_once(self) -> int:
@@ -81,7 +82,7 @@ class Execution:
             words.append("channels last")
         if self.launch != "eager":
             words.append({"graph": "CUDA graph"}.get(self.launch, self.launch))
-        if self.products == "numpy":
+        if self.matmul == "numpy":
             words.append("products by NumPy")
         if self.at_once > 1:
             words.append(f"{self.at_once} at once")
@@ -110,6 +111,8 @@ def executions(
     The default is float32 everywhere. bf16 was found to leave memorization and LiRA's scores as
     float32's are for `digits-mlp` on a CPU, where it is slower; no precision was decided on CUDA
     (see `claims/test_precision.py`).
+
+    Perceptrons' products are torch's or NumPy's, see `benchsuite.training.products`.
 
     Those of one strategy, if it is given; "stacked" of a multilayer perceptron only then, or at
     bf16.
@@ -156,10 +159,10 @@ def executions(
             times = (1, 4) if on_cpu else (1, 4, 16)
             sizes = [_STACK_OF_LARGER_MODELS * each for each in times]
         stacked = [
-            Execution(kind, size, 1, precision, device, layout, products=products)
+            Execution(kind, size, 1, precision, device, layout, matmul=matmul)
             for size in sizes
             for layout in layouts(kind)
-            for products in (_products() if written_out and on_cpu else ("torch",))
+            for matmul in (_matmuls() if written_out and on_cpu else ("torch",))
         ]
         if not (on_cpu or draws or private):
             stacked += [replace(each, launch="graph") for each in stacked]
@@ -182,13 +185,12 @@ def executions(
     return tuple(ways)
 
 
-def _products() -> tuple[Products, ...]:
-    """Both ways to multiply on this CPU, the likelier to be fast first.
-
-    On an AMD EPYC 9004 products of 64 x 65 by 65 x 128 take NumPy half of torch's time.
-    """
-    slow = torch.backends.mkl.is_available() and "Intel" not in processor()
-    return ("numpy", "torch") if slow else ("torch", "numpy")
+def _matmuls() -> tuple[Matmul, ...]:
+    """Whose products to try on this CPU, the likelier to be fast first."""
+    if not numpy_has_openblas():
+        return ("torch",)
+    mkl_is_slow = torch.backends.mkl.is_available() and "Intel" not in processor()
+    return ("numpy", "torch") if mkl_is_slow else ("torch", "numpy")
 
 
 def _draws(model: nn.Module, inputs: torch.Tensor) -> bool:

@@ -21,6 +21,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -252,6 +253,7 @@ def _versions() -> dict[str, str]:
     return {
         "Python": ".".join(platform.python_version_tuple()[:2]),
         "PyTorch": torch.__version__.partition("+")[0],
+        "NumPy": np.__version__,
         "benchsuite": f"{benchsuite.__version__} ({SEMANTICS}, {columns_module.SEMANTICS})",
     }
 

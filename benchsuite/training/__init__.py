@@ -8,7 +8,7 @@ from torch import Tensor
 
 from benchsuite.training.batches import ModelFactory, TrainingJob, Weights, template
 from benchsuite.training.dense import DenseSteps
-from benchsuite.training.engine import Engine, Launch, Layout, Precision, Products, Strategy
+from benchsuite.training.engine import Engine, Launch, Layout, Matmul, Precision, Strategy
 from benchsuite.training.graphs import GraphedSteps
 from benchsuite.training.layers import why_not_stacked
 from benchsuite.training.looped import logits_looped, train_looped
@@ -20,7 +20,7 @@ from benchsuite.training.products import numpy_on_one_thread
 from benchsuite.training.recipe import Augmentation, Privacy, Recipe
 from benchsuite.training.stacked import GraphSteps, StepsOf, logits_stacked, train_stacked
 
-SEMANTICS = 3
+SEMANTICS = 4
 """Raised whenever the same job would give other models: banks made before are then not reused."""
 
 __all__ = [
@@ -29,10 +29,10 @@ __all__ = [
     "Engine",
     "Launch",
     "Layout",
+    "Matmul",
     "ModelFactory",
     "Precision",
     "Privacy",
-    "Products",
     "Recipe",
     "Strategy",
     "TrainingJob",
@@ -52,7 +52,8 @@ def train(job: TrainingJob, how: Strategy | Engine) -> Weights:
 
     Raises:
         ValueError: a private recipe with the strategy "stacked" or at "bf16", gradients written
-            out at "bf16", or a model that mixes examples.
+            out at "bf16", or a model that mixes examples; NumPy's products on another device
+            than a CPU.
     """
     engine = _engine(how)
     on_cuda = job.inputs.is_cuda
@@ -73,13 +74,18 @@ def _train(job: TrainingJob, engine: Engine) -> Weights:
             "precision='bf16' goes through autograd, which neither strategy='dense' nor "
             "recipe.privacy does: use 'float32', or strategy='stacked' without privacy"
         )
+    if engine.matmul == "numpy" and job.inputs.device.type != "cpu":
+        raise ValueError(
+            f"matmul='numpy' computes on a CPU, but the job's inputs are on {job.inputs.device}: "
+            "use 'torch'"
+        )
     if engine.strategy == "looped":
         return train_looped(job, engine)
     if engine.strategy == "stacked":
         of_graph = partial(GraphSteps, engine=engine)
         return train_stacked(job, engine.layout, _launched(of_graph, engine))
-    steps_of = partial(ClippedDenseSteps if private else DenseSteps, products=engine.products)
-    with numpy_on_one_thread if engine.products == "numpy" else nullcontext():
+    steps_of = partial(ClippedDenseSteps if private else DenseSteps, matmul=engine.matmul)
+    with numpy_on_one_thread if engine.matmul == "numpy" else nullcontext():
         return train_stacked(job, engine.layout, _launched(steps_of, engine))
 
 
@@ -90,7 +96,7 @@ def _launched(steps_of: StepsOf, engine: Engine) -> StepsOf:
 
 
 def _engine(how: Strategy | Engine) -> Engine:
-    """Of a strategy's name the one that needs no measuring."""
+    """Of a strategy's name one that is good on any machine."""
     if isinstance(how, Engine):
         return how
     return Engine(how, "channels_last" if how == "stacked" else "contiguous")

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from benchsuite.training.batches import TrainingJob, Weights, optimizer_for, set_learning_rate
-from benchsuite.training.engine import Products
-from benchsuite.training.perceptrons import Linear, dense_layers, lying, moved
+from benchsuite.training.engine import Matmul
+from benchsuite.training.perceptrons import Linear, dense_layers, laid_out, moved
 from benchsuite.training.private import GaussianNoise
 from benchsuite.training.products import Call, accumulated, product
 
@@ -34,7 +34,7 @@ class DenseSteps:
         weights: parameters by name, each [models, ...]. They are moved into one piece of memory:
             the dictionary then holds views of it.
         job: what they are trained for.
-        products: whose products of matrices; torch's alone on CUDA.
+        matmul: whose products of matrices; only torch's on CUDA.
 
     Attributes:
         job: the same, with inputs as they are read here: its batches are to be stepped on.
@@ -43,11 +43,11 @@ class DenseSteps:
     _clips = False
 
     def __init__(
-        self, model: nn.Module, weights: Weights, job: TrainingJob, products: Products = "torch"
+        self, model: nn.Module, weights: Weights, job: TrainingJob, matmul: Matmul = "torch"
     ) -> None:
         layers = dense_layers(model)
         assert layers is not None
-        self._recipe, self._products = job.recipe, products
+        self._recipe, self._matmul = job.recipe, matmul
         inputs = job.inputs.flatten(1)
         # The bias of the first layer as the weight of an input of 1: three operations less a step.
         first_bias = layers[0].has_bias
@@ -62,8 +62,9 @@ class DenseSteps:
         self._changes = torch.zeros_like(self._parameters)
         sgd = job.recipe.optimizer == "sgd"
         self._momentum = job.recipe.momentum if sgd else 0.0
-        # Torch's products add a gradient to what momentum keeps; NumPy's only write one.
-        apart = products == "numpy" and self._momentum
+        # Torch's products add a gradient to what momentum keeps, so both are one memory; NumPy's
+        # can only write one.
+        apart = matmul == "numpy" and self._momentum > 0
         self._gradients = torch.empty_like(self._changes) if apart else self._changes
         self._layers, named_gradients = moved(
             weights, layers, self._parameters, self._gradients, first_bias
@@ -169,12 +170,12 @@ class DenseSteps:
             some = [each[: rows.stop - first] for each in deltas[:-1]] + [deltas[last][rows]]
             for layer, x_of, output in zip(layers, xs, outputs, strict=True):
                 weight, bias = layer.weight[rows], None if layer.bias is None else layer.bias[rows]
-                plan.forward.extend(product(self._products, x_of[rows], weight, output[rows], bias))
+                plan.forward.extend(product(self._matmul, x_of[rows], weight, output[rows], bias))
                 if layer.rectified:
                     plan.forward.append(output[rows].relu_)
             for i in range(last, 0, -1):
                 back = layers[i].weight[rows].mT
-                plan.backward.extend(product(self._products, some[i], back, out=some[i - 1]))
+                plan.backward.extend(product(self._matmul, some[i], back, out=some[i - 1]))
                 if layers[i - 1].rectified:
                     plan.backward.append(_rectified(some[i - 1], outputs[i - 1][rows]))
                 sums += self._summed(layers[i - 1].of(rows), xs[i - 1][rows], some[i - 1])
@@ -192,7 +193,7 @@ class DenseSteps:
         weight, bias = layer.weight_gradient, layer.bias_gradient
         keep = self._momentum if self._gradients is self._changes else 0.0
         if not keep:
-            calls = product(self._products, x.mT, delta, out=weight)
+            calls = product(self._matmul, x.mT, delta, out=weight)
             if bias is not None:
                 calls.append(partial(torch.sum, delta, 1, keepdim=True, out=bias))
             return calls
@@ -216,7 +217,7 @@ class DenseSteps:
         if self._memory[which].numel() < size:
             self._memory[which] = self._parameters.new_empty(size)
             self._plans.clear()
-        return lying(self._memory[which][:size], models, batch, width)
+        return laid_out(self._memory[which][:size], models, batch, width)
 
     def _laid(self, inputs: Tensor) -> Tensor:
         """A batch [models, batch, in] where a plan finds it, with the first layer's input of 1."""
@@ -239,14 +240,16 @@ class Plan:
         where: the inputs lie.
         xs: each layer's input, [models, batch, width].
         outputs: of each layer, likewise.
-        deltas: gradients of the sum of the losses at each layer's product, likewise; of hidden
-            layers of some models at once, unless they are clipped.
+        deltas: gradients at each layer's product, likewise, of the models' mean losses; those of
+            the sum of the losses, where they are clipped. Of hidden layers of some models at once,
+            unless they are clipped.
         probabilities: the last of `deltas`, as it lies in memory: of cross-entropy the gradient is
             the probabilities less the target.
         classes: its axis of classes.
         of_label: what is added to the label's.
         forward: calls from the inputs to the probabilities, less what smoothing takes off.
-        backward: calls from the gradient at the logits on; with `sums`, unless they are clipped.
+        backward: calls from the gradient at the logits on, by which it is divided by the batch;
+            with `sums`, unless they are clipped.
         sums: calls that sum over the batch.
     """
 

@@ -22,8 +22,8 @@ Precision = Literal["float32", "tf32", "bf16"]
 """Of products and convolutions while models train; sums, weights, losses and what trained models
 are asked are float32 in all. "tf32" is CUDA's, with 10 bits of mantissa; "bf16" is autocast's."""
 
-Products = Literal["torch", "numpy"]
-"""Whose products of matrices: which is faster is the processor's."""
+Matmul = Literal["torch", "numpy"]
+"""Whose products of matrices; which library is faster depends on the processor."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Engine:
     """What computes a job: all engines give the same models up to rounding.
 
     Raises:
-        ValueError: a value that is none of its kind.
+        ValueError: a value that is none of its kind, or that does not go with the strategy.
     """
 
     strategy: Strategy
     layout: Layout = "contiguous"
     launch: Launch = "eager"
     precision: Precision = "float32"
-    products: Products = "torch"
+    matmul: Matmul = "torch"
 
     def __post_init__(self) -> None:
         for name, kind in (
@@ -46,7 +46,7 @@ class Engine:
             ("layout", Layout),
             ("launch", Launch),
             ("precision", Precision),
-            ("products", Products),
+            ("matmul", Matmul),
         ):
             value = getattr(self, name)
             if value not in get_args(kind):
@@ -59,10 +59,10 @@ class Engine:
                 "compiled, and stacks recorded as a graph"
             )
 
-        if self.products != "torch" and self.strategy != "dense":
+        if self.matmul == "numpy" and (self.strategy != "dense" or self.launch == "graph"):
             raise ValueError(
-                f"products={self.products!r} is not for strategy={self.strategy!r}: only 'dense' "
-                "has a choice"
+                f"matmul='numpy' is not for strategy={self.strategy!r}, launch={self.launch!r}: "
+                "only 'dense' on a CPU has the choice"
             )
 
     @property

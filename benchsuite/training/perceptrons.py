@@ -50,8 +50,9 @@ class Linear:
         weight: [models, in, out].
         bias: [models, 1, out]. None where there is none, or where it is the weight of a last input
             that is always 1.
-        weight_gradient: memory for that of the weight, as it lies.
-        bias_gradient: for that of the bias.
+        weight_gradient: memory for that of the weight, which is added to what momentum keeps there
+            if `DenseSteps` has no other memory for it.
+        bias_gradient: for that of the bias, likewise.
         rectified: whether a ReLU follows.
     """
 
@@ -121,7 +122,7 @@ def _moved(
     of_layer: list[tuple[Tensor, Tensor | None]] = []
     named: list[Weights] = []
     for piece in pieces:
-        weight = lying(piece[:size], models, inputs + one_more, outputs)
+        weight = laid_out(piece[:size], models, inputs + one_more, outputs)
         bias = piece[size:].view(models, 1, outputs) if len(piece) > size else None
         of_layer.append((weight, bias))
         row = weight[:, -1:] if one_more else bias
@@ -134,7 +135,7 @@ def _moved(
     return linear, named[0], named[1]
 
 
-def lying(memory: Tensor, models: int, rows: int, outputs: int) -> Tensor:
+def laid_out(memory: Tensor, models: int, rows: int, outputs: int) -> Tensor:
     """Memory as [models, rows, outputs], where the rows lie innermost if the outputs are few."""
     if outputs < _NARROW:
         return memory.view(models, outputs, rows).mT

@@ -14,8 +14,8 @@ from torch import nn
 
 from benchsuite.machine import cores
 from benchsuite.provenance import provenance
-from benchsuite.training import Products
-from benchsuite.training.perceptrons import lying
+from benchsuite.training import Matmul
+from benchsuite.training.perceptrons import laid_out
 from benchsuite.training.products import numpy_on_one_thread, product
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def products_of_a_step(subject, models, batch):
     """
 
     def matrix(rows, columns):
-        return lying(torch.rand(models * rows * columns), models, rows, columns)
+        return laid_out(torch.rand(models * rows * columns), models, rows, columns)
 
     layers = [each for each in subject.model().modules() if isinstance(each, nn.Linear)]
     products = []
@@ -81,7 +81,7 @@ def matrix_rates(subject, repeats=100):
         numpy_on_one_thread,
         ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool,
     ):
-        rates = {by: sum(pool.map(work, [by] * cores())) for by in get_args(Products)}
+        rates = {by: sum(pool.map(work, [by] * cores())) for by in get_args(Matmul)}
     torch.set_num_threads(before)
     return rates
 

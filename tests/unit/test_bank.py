@@ -9,6 +9,7 @@ import pytest
 from benchsuite.data import sources
 from benchsuite.models import mlp
 from benchsuite.shadows import BankError, Execution, ShadowBank
+from benchsuite.shadows import bank as bank_module
 from benchsuite.shadows import train_shadows as on_any_device
 from benchsuite.shadows.design import Balanced, Tied
 from benchsuite.shadows.execution import execution_for
@@ -62,6 +63,20 @@ def test_a_bank_shows_its_models(made):
     assert bank.execution == execution_for(SUBJECT, "cpu")
     assert bank.execution.strategy == "dense"
     assert bank.folder.name == f"tiny-{bank.key[:12]}"
+
+
+def test_a_bank_of_before_an_execution_had_all_its_fields_is_read_and_goes_on(tmp_path):
+    fewer = asdict(Execution("stacked", 32, 1, "float32", "cpu"))
+    for later in ("layout", "launch", "matmul"):
+        del fewer[later]
+    with pytest.MonkeyPatch.context() as before:
+        before.setattr(bank_module, "asdict", lambda execution: fewer)
+        train_shadows(SUBJECT, 64, folder=tmp_path)
+    bank = train_shadows(SUBJECT, 128, folder=tmp_path)
+    assert bank.fill.models_trained == 64
+    assert bank.manifest["execution"] == fewer
+    assert bank.execution == Execution(**fewer)
+    assert bank.column("pool", "gap").shape == (128, 60)
 
 
 def test_the_manifest_says_what_the_models_depend_on(made):

@@ -1,7 +1,5 @@
-import runpy
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,8 +31,8 @@ from benchsuite.subject import Subject
 from benchsuite.subjects import digits28_tiny
 from benchsuite.training import Recipe
 from benchsuite.workshop import Workshop
+from tests.silent import Silent
 
-Silent = runpy.run_path(str(Path(__file__).parents[1] / "silent.py"))["Silent"]
 SIZE = replace(CANARY_SIZES["smoke"], arm_blocks=2)
 LETTERS, EACH, IMAGES, GLYPHS = SIZE.letters, SIZE.of_each, SIZE.images, SIZE.glyphs
 VERSIONS = FIRST_GLYPH + GLYPHS

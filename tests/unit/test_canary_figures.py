@@ -1,8 +1,6 @@
 """Arrays behind the figures of unique features, of a real experiment with few models."""
 
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +17,7 @@ from benchsuite.report import feature_figures, feature_pictures, figures
 from benchsuite.stats.intervals import t_interval
 from benchsuite.subject import load_subject
 from benchsuite.workshop import Workshop
-
-Silent = runpy.run_path(str(Path(__file__).parents[1] / "silent.py"))["Silent"]
+from tests.silent import Silent
 
 
 @pytest.fixture(scope="module")

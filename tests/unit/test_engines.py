@@ -1,20 +1,20 @@
 """Engines: whatever computes the models, they are the same up to rounding."""
 
+import os
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
 from benchsuite.data import Dataset
-from benchsuite.machine import cores
 from benchsuite.models import cnn1, cnn2, cnn32, densenet, digits_cnn, mlp, resnet9, resnet18
 from benchsuite.shadows import execution
 from benchsuite.shadows.design import Balanced
-from benchsuite.shadows.execution import Execution, executions
+from benchsuite.shadows.execution import Execution, execution_for, executions
 from benchsuite.subject import Subject
 from benchsuite.training import (
     Augmentation,
@@ -25,11 +25,13 @@ from benchsuite.training import (
     dense,
     graphs,
     logits,
+    products,
     train,
     why_not_stacked,
 )
 from benchsuite.training.looped import PLAIN
-from benchsuite.training.products import numpy_on_one_thread
+from benchsuite.training.perceptrons import laid_out
+from benchsuite.training.products import numpy_on_one_thread, product
 
 ARCHITECTURES = {
     "mlp": (partial(mlp, 64, 32, 10), (1, 8, 8)),
@@ -97,15 +99,17 @@ def test_every_way_that_a_bank_may_take_gives_the_models_of_the_plain_loop(name)
         torch.testing.assert_close(said, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("matmul", ["torch", "numpy"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_how_many_models_a_core_s_cache_holds_changes_nothing(monkeypatch, optimizer):
+def test_how_many_models_a_core_s_cache_holds_changes_nothing(monkeypatch, optimizer, matmul):
     """Gradients of some models are written over those of the models before: in twos, and one."""
     some = job("mlp", replace(SHORT, optimizer=optimizer), models=(0, 1, 2, 3, 4))
     some = replace(some, factory=partial(mlp, 64, (32, 40), 10))
-    whole = train(some, "dense")
+    engine = Engine("dense", matmul=matmul)
+    whole = train(some, engine)
     assert_close(whole, train(some, PLAIN), within=1e-6)
     monkeypatch.setattr(dense, "_CACHED", 2 * 2 * 8 * 72 * 8)  # of batches of 8, in float64
-    assert_close(train(some, "dense"), whole, within=1e-12)
+    assert_close(train(some, engine), whole, within=1e-12)
 
 
 @pytest.mark.parametrize("name", ["resnet9", "densenet", "resnet18"])
@@ -183,7 +187,7 @@ def test_what_bf16_cannot_train_is_refused(strategy, recipe, message):
         ("layout", "NHWC"),
         ("launch", "later"),
         ("precision", "fp8"),
-        ("products", "abacus"),
+        ("matmul", "abacus"),
     ],
 )
 def test_an_unknown_engine_is_named(field, value):
@@ -198,35 +202,85 @@ def numpy_s_threads():
     return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
 
 
+@pytest.fixture
+def numpy_on_two_threads():
+    with threadpool_limits(2, "blas"):
+        if numpy_s_threads() != {2}:
+            pytest.skip("NumPy's threads cannot be set here")
+        yield
+
+
+def multiplied_by_hand(first, second, add):
+    return np.stack([a @ b + c for a, b, c in zip(first, second, add, strict=True)])
+
+
+@pytest.mark.parametrize("matmul", ["torch", "numpy"])
+@pytest.mark.parametrize("columns", [40, 5], ids=["as it is", "transposed in memory"])
+def test_a_product_is_written_where_it_belongs(matmul, columns):
+    first, second, add = torch.rand(3, 4, 6), torch.rand(3, 6, columns), torch.rand(3, 1, columns)
+    out = laid_out(torch.empty(3 * 4 * columns), 3, 4, columns)
+    calls = product(matmul, first, second, out, add)
+    for _ in range(2):
+        for call in calls:
+            call()
+        np.testing.assert_allclose(out, multiplied_by_hand(first, second, add), rtol=1e-5)
+
+
+def test_torch_and_numpy_multiply_when_they_are_asked_to(monkeypatch):
+    counted = []
+    monkeypatch.setattr(products.np, "matmul", lambda *_, out: counted.append(out) or out.fill(0))
+    train(job("mlp"), Engine("dense", matmul="torch"))
+    assert not counted
+    train(job("mlp"), Engine("dense", matmul="numpy"))
+    assert counted
+
+
+@pytest.mark.usefixtures("numpy_on_two_threads")
 def test_numpy_multiplies_on_one_thread_until_the_last_training_ends():
-    before = numpy_s_threads()
-    assert before != {1} or cores() == 1
     with numpy_on_one_thread:
         with pytest.raises(KeyError), numpy_on_one_thread:
             raise KeyError
         assert numpy_s_threads() == {1}
-    assert numpy_s_threads() == before
+    assert numpy_s_threads() == {2}
 
 
-def test_a_training_with_numpy_s_products_is_on_one_thread(monkeypatch):
+@pytest.mark.usefixtures("numpy_on_two_threads")
+def test_a_training_with_numpy_s_products_is_on_one_thread():
     seen = []
     some = job("mlp")
     some = replace(some, before_epoch=lambda: seen.append(numpy_s_threads()))
-    train(some, Engine("dense", products="numpy"))
+    train(some, Engine("dense", matmul="numpy"))
     assert seen == [{1}, {1}]
+    assert numpy_s_threads() == {2}
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.usefixtures("numpy_on_two_threads")
+def test_a_fork_of_a_training_process_is_not_in_that_training():
+    with numpy_on_one_thread:
+        child = os.fork()
+        if not child:
+            os._exit(0 if numpy_s_threads() == {2} else 1)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_private_perceptrons_are_the_same_by_numpy_s_products(optimizer):
     recipe = replace(SHORT, optimizer=optimizer, privacy=Privacy(1.0, 0.5))
     some = job("mlp", recipe)
-    by_numpy = train(some, Engine("dense", products="numpy"))
+    by_numpy = train(some, Engine("dense", matmul="numpy"))
     assert_close(by_numpy, train(some, "dense"), within=1e-9)
 
 
-def test_products_are_chosen_for_perceptrons_alone():
-    with pytest.raises(ValueError, match="products='numpy' is not for strategy='looped'"):
-        Engine("looped", products="numpy")
+@pytest.mark.parametrize(("strategy", "launch"), [("looped", "eager"), ("dense", "graph")])
+def test_numpy_multiplies_for_perceptrons_on_a_cpu_alone(strategy, launch):
+    message = f"matmul='numpy' is not for strategy='{strategy}', launch='{launch}'"
+    with pytest.raises(ValueError, match=message):
+        Engine(strategy, launch=launch, matmul="numpy")
+    some = job("mlp")
+    elsewhere = replace(some, inputs=some.inputs.to("meta"))
+    with pytest.raises(ValueError, match=r"matmul='numpy' computes on a CPU, .* are on meta"):
+        train(elsewhere, Engine("dense", matmul="numpy"))
 
 
 @pytest.mark.parametrize(
@@ -240,10 +294,13 @@ def test_products_are_chosen_for_perceptrons_alone():
 def test_numpy_multiplies_first_where_mkl_is_slow(monkeypatch, processor, mkl, first):
     monkeypatch.setattr(execution, "processor", lambda: processor)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
-    found = [way.products for way in ways("mlp") if way.strategy == "dense"]
+    monkeypatch.setattr(execution, "numpy_has_openblas", lambda: True)
+    found = [way.matmul for way in ways("mlp") if way.strategy == "dense"]
     assert found[0] == first
     assert set(found) == {"torch", "numpy"}
-    assert {way.products for way in ways("mlp", "cuda")} == {"torch"}
+    assert {way.matmul for way in ways("mlp", "cuda")} == {"torch"}
+    monkeypatch.setattr(execution, "numpy_has_openblas", lambda: False)
+    assert {way.matmul for way in ways("mlp")} == {"torch"}
 
 
 # ---- which ways there are ----
@@ -373,6 +430,6 @@ def test_a_cuda_graph_gives_the_models_of_eager_steps(name, optimizer):
 def test_an_execution_says_itself_in_words():
     way = Execution("stacked", 32, 1, "bf16", "cuda", "channels_last", "graph")
     assert str(way) == "stacked in 32s, channels last, CUDA graph, bf16"
-    by_numpy = Execution("dense", 32, 2, "float32", "cpu", products="numpy")
-    assert str(by_numpy) == "dense in 32s, products by NumPy, 2 threads, float32"
+    by_numpy = replace(execution_for(subject("mlp"), "cpu"), matmul="numpy")
+    assert str(by_numpy).startswith("dense in 128s, products by NumPy, ")
     assert str(Execution("looped", 1, 2, "float32", "cpu")) == "looped, 2 threads, float32"

@@ -1,10 +1,8 @@
 """The onion's pictures: their arrays on a tiny real pool, their drawings on made-up arrays."""
 
 import re
-import runpy
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -27,8 +25,8 @@ from benchsuite.report import onion_pictures as drawings
 from benchsuite.subject import Subject
 from benchsuite.training import Recipe
 from benchsuite.workshop import Workshop
+from tests.silent import Silent
 
-Silent = runpy.run_path(str(Path(__file__).parents[1] / "silent.py"))["Silent"]
 KINDS = tuple(drawings.KINDS)
 
 

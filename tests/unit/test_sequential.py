@@ -18,9 +18,9 @@ from benchsuite.sequential import LOOKS, Growing, gather_until_decided
 from benchsuite.shadows import Fill
 from benchsuite.stats.verdict import CannotResolveError, greater
 from benchsuite.workshop import Workshop
+from tests.silent import Silent
 
 planted = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "planted.py")))
-Silent = runpy.run_path(str(Path(__file__).parents[1] / "silent.py"))["Silent"]
 
 FAMILY = Family("T", "made up", claims=1)
 UNITS = 16

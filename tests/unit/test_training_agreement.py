@@ -20,7 +20,7 @@ from benchsuite.training import (
     SEMANTICS,
     Augmentation,
     Engine,
-    Products,
+    Matmul,
     Recipe,
     Strategy,
     TrainingJob,
@@ -162,7 +162,7 @@ def test_the_models_below_hold_every_layer_that_can_be_stacked():
     assert used == set(STACKED)
 
 
-GOLDEN_OF_SEMANTICS = 3
+GOLDEN_OF_SEMANTICS = 4
 GOLDEN = {
     "0.weight": (-0.0729866264018, 1.2710576778784),
     "0.bias": (-0.046688933449, -0.3462392727862),
@@ -217,8 +217,8 @@ def test_gradients_written_out_train_the_same_models(factory, recipe):
     some = job(DENSE[factory], RECIPES[recipe])
     looped = train(some, "looped")
     assert_trained(looped, some)
-    for products in get_args(Products):
-        assert_close(train(some, Engine("dense", products=products)), looped)
+    for matmul in get_args(Matmul):
+        assert_close(train(some, Engine("dense", matmul=matmul)), looped)
 
 
 @pytest.mark.parametrize("factory", ["digits_cnn", "every_layer", "linear_on_rows"])
@@ -628,4 +628,4 @@ def test_larger_models_are_stacked_in_fours_on_a_cpu(factory, device, strategy, 
     execution = execution_for(subject, device)
     threads = torch.get_num_threads() if strategy == "looped" else 1
     expected = Execution(strategy, stack, threads, "float32", device)
-    assert replace(execution, products="torch") == expected  # whose products is the processor's
+    assert replace(execution, matmul="torch") == expected  # which is the processor's
