@@ -122,6 +122,7 @@ def audit(
     return Audit(
         name=known.name,
         fpr=fpr,
+        epsilon=epsilon,
         models=len(known.membership),
         memorization=mean_memorization(known),
         examples=examples,

@@ -18,6 +18,7 @@ class Audit:
     Attributes:
         name: of the subject or of the file of the shadow models.
         fpr: false positive rate at which attacks are read.
+        epsilon: of differential privacy, at which remedies were tried; None where none were.
         models: shadow models behind it.
         memorization: mean over the examples, with its 95 % interval over models.
         examples: one row an example, see `benchsuite.auditing.listed.example_table`; of an audited
@@ -40,6 +41,7 @@ class Audit:
 
     name: str
     fpr: float
+    epsilon: float | None
     models: int
     memorization: Interval
     examples: pd.DataFrame

@@ -92,7 +92,7 @@ def fastest(
             return Execution(**entry["execution"])
     if entries:
         known = entries[-1]["machine"]["processor"]
-        say(f"{path.name} has timings of another machine or PyTorch ({known}): timed anew")
+        say(f"{path.name} has timings of another machine or other versions ({known}): timed anew")
     timed = time_all(subject, design, ways, models, say)
     chosen = timed[0]
     best = max(timed, key=lambda each: each.models_per_second)

@@ -59,6 +59,7 @@ def made(**changes):
     whole = {
         "name": "digits-mlp",
         "fpr": 0.001,
+        "epsilon": None,
         "models": 256,
         "memorization": Interval(0.035, 0.034, 0.036),
         "examples": examples(),
@@ -425,6 +426,15 @@ def test_cost_tells_what_was_trained_from_what_was_there():
         "768 models were trained for this audit, in 18 s, those with remedies among them." in more
     )
     assert "None had to be trained" in text(audit_page(made(trained=0)))
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "call"), [(None, "fpr=0.001)"), (8.0, "fpr=0.001, epsilon=8)")]
+)
+def test_the_call_that_runs_it_again_tries_the_same_remedies(epsilon, call):
+    said = text(audit_page(made(epsilon=epsilon, remedies=remedies() if epsilon else None)))
+    assert f"found = audit(shadows, models=256, {call}" in said
+    assert ("remedies are tried as well" in said) == (epsilon is None)
 
 
 def test_remedies_have_intervals_and_an_unknown_accuracy_is_called_so():
