@@ -119,12 +119,20 @@ class _Benchmark:
     name: str
     group: str | None
     info: Mapping[str, Any]
+    rounds: int
 
     @classmethod
     def of(cls, saved: Any) -> "_Benchmark":
         if not isinstance(saved, dict) or not isinstance(saved.get("extra_info"), dict):
             raise ValueError("one of its benchmarks has no extra_info")
-        return cls(str(saved.get("fullname", "?")), saved.get("group"), saved["extra_info"])
+        stats = saved.get("stats")
+        rounds = stats.get("rounds") if isinstance(stats, dict) else None
+        return cls(
+            str(saved.get("fullname", "?")),
+            saved.get("group"),
+            saved["extra_info"],
+            rounds if type(rounds) is int else 1,
+        )
 
     def text(self, key: str) -> str:
         value = self.info.get(key)
@@ -154,16 +162,20 @@ OURS = "train_shadows"
 
 
 def _speeds(timed: Iterable[_Benchmark]) -> list[Speeds]:
-    """One for each subject and device, in the order of the file."""
+    """One for each subject and device, those with the most rounds first.
+
+    Of a way that several benchmarks timed, as most do the loop, the one with the most rounds.
+    """
     found: dict[tuple[str, str], Speeds] = {}
-    for each in timed:
+    for each in sorted(timed, key=lambda each: -each.rounds):
         subject, device = each.text("subject"), str(each.info.get("device", "cpu"))
         before = found.get((subject, device), Speeds(subject, device, (), None, None))
+        known = {way.name for way in before.ways}
         found[subject, device] = replace(
             before,
-            ways=(*before.ways, *_ways(each)),
-            gflops=each.optional("gflop_per_second") or before.gflops,
-            share=each.optional("share_of_peak") or before.share,
+            ways=(*before.ways, *(way for way in _ways(each) if way.name not in known)),
+            gflops=before.gflops or each.optional("gflop_per_second"),
+            share=before.share or each.optional("share_of_peak"),
         )
     return [_against_the_loop(each) for each in found.values()]
 
@@ -172,7 +184,7 @@ def _ways(each: _Benchmark) -> list[Way]:
     speeds = each.numbers("models_per_second", OURS)
     accuracies = each.numbers("accuracy", OURS)
     # The benchmark's own ratio is a median over rounds that took turns.
-    ratios = each.numbers("ratio", OURS)
+    ratios = each.numbers("ratio", alone=next(iter(speeds), OURS))
     ways = [Way(name, speeds[name], ratios.get(name), accuracies.get(name)) for name in speeds]
     loop_accuracy = each.optional("loop_accuracy")
     for threads, speed in each.numbers("loop_models_per_second", "1").items():

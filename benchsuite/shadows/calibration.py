@@ -3,9 +3,11 @@
 import gc
 import hashlib
 import json
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -194,14 +196,14 @@ def _models_per_second(subject: Subject, design: Design, way: Execution, best: f
     part = min(examples, subject.recipe.batch_size * (8 if device.type == "cuda" else 1))
     of_all = subject.recipe.steps(examples) / subject.recipe.steps_of_epoch(part)
 
-    def rate(seconds: float, count: int) -> float:
-        return way.at_once * stack * count / (seconds * of_all)
+    def rate(of_epoch: float) -> float:
+        return way.at_once * stack / (of_epoch * of_all)
 
     def before_epoch() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         begins.append(time.perf_counter())
-        if len(begins) > warm + 1 and best and rate(begins[-1] - begins[-2], 1) < best / _TOO_SLOW:
+        if len(begins) > warm + 1 and best and rate(begins[-1] - begins[-2]) < best / _TOO_SLOW:
             raise _TooSlowError
         count = len(begins) - 1 - warm
         if count >= 1 and (begins[-1] - begins[warm] > _SECONDS or count >= _STEPS):
@@ -214,7 +216,8 @@ def _models_per_second(subject: Subject, design: Design, way: Execution, best: f
         with threads(way.threads), exact_on_cuda(way.device, way.precision):
             train(job, way.engine)
     except _EnoughError:
-        return rate(begins[-1] - begins[warm], len(begins) - 1 - warm)
+        epochs = [end - begin for begin, end in pairwise(begins[warm:])]
+        return rate(statistics.median(epochs))  # what else the machine did meanwhile is left out
     raise AssertionError("it has no last epoch")
 
 

@@ -1,6 +1,8 @@
+import itertools
 import json
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -137,6 +139,22 @@ def test_what_is_much_slower_is_not_timed_to_the_end():
     ways = [Execution("dense", 64, 1, "float32", "cpu"), loop]
     timed = time_all(SUBJECT, DESIGN, ways, MANY, print)
     assert [each.execution for each in timed] == ways[:1]
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.2])
+def test_a_machine_that_is_busy_for_a_moment_changes_no_choice(monkeypatch, stall):
+    seconds = itertools.accumulate(0.01 + stall * (step == 7) for step in itertools.count())
+
+    def train(job, engine):
+        while True:
+            job.before_epoch()
+
+    monkeypatch.setattr(calibration, "train", train)
+    monkeypatch.setattr(calibration, "time", SimpleNamespace(perf_counter=lambda: next(seconds)))
+    way = Execution("dense", 32, 2, "float32", "cpu")
+    steps = SUBJECT.recipe.steps(int(DESIGN.rows(0, 1).sum()))
+    expected = 32 / (0.01 * steps)
+    assert time_one(SUBJECT, DESIGN, way).models_per_second == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", [torch.OutOfMemoryError, MemoryError])

@@ -13,8 +13,13 @@ from benchsuite.report.cost_figures import growth_figure
 HERE = {"device": "cpu", "machine": "a synthetic machine", "cores": 2, "torch": "2.13.0"}
 
 
-def benchmark(name, group, **info):
-    return {"fullname": f"test_it.py::{name}", "group": group, "extra_info": HERE | info}
+def benchmark(name, group, rounds=1, **info):
+    return {
+        "fullname": f"test_it.py::{name}",
+        "group": group,
+        "extra_info": HERE | info,
+        "stats": {"rounds": rounds},
+    }
 
 
 def beside_the_loop(subject="digits-mlp", **info):
@@ -102,6 +107,23 @@ def test_ways_are_held_against_the_better_loop_of_their_subject(tmp_path):
         ("Subset and DataLoader", 3.0, 0.5, None),
     ]
     assert (speeds.subject, speeds.gflops, speeds.share) == ("digits-mlp", 96.8, 0.441)
+
+
+def test_of_a_loop_that_was_timed_twice_the_one_with_more_rounds_is_shown(tmp_path):
+    in_stacks = beside_the_loop(rounds=3, models_per_second={"in stacks": 50.0}, accuracy=None)
+    once = beside_the_loop(
+        models_per_second={"looped": 11.0}, ratio=1.9, loop_models_per_second={"1": 7, "4": 1}
+    )
+    for order in ([in_stacks, once], [once, in_stacks]):
+        (speeds,) = saved(tmp_path, order).speeds
+        assert [(way.name, way.speed, way.ratio) for way in speeds.ways] == [
+            ("in stacks", 50.0, 10.5),
+            ("looped", 11.0, 1.9),
+            ("plain loop, a process a core", 9.0, 1.5),
+            ("plain loop, 1 thread", 6.0, 1.0),
+            ("plain loop, 2 threads", 5.0, 5 / 6),
+            ("plain loop, 4 threads", 1.0, 1 / 6),
+        ]
 
 
 def test_without_a_loop_there_is_no_ratio(tmp_path):
