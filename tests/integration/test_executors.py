@@ -397,9 +397,8 @@ def test_an_interrupt_ends_the_call_at_once_and_cancels_what_waits(tmp_path, alo
         with pytest.raises(KeyboardInterrupt):
             train(subject, 640, folder=tmp_path / "b", executor=executor, progress=progress)
         assert time.perf_counter() - began < 30
-        assert not [
-            task for task in executor._pending_work_items.values() if not task.future.running()
-        ]
+        pending = (task.future for task in list(executor._pending_work_items.values()))
+        assert all(future.running() or future.cancelled() for future in pending)
     finally:
         for process in executor._processes.values():
             process.kill()
