@@ -272,6 +272,14 @@ def test_private_perceptrons_are_the_same_by_numpy_s_products(optimizer):
     assert_close(by_numpy, train(some, "dense"), within=1e-9)
 
 
+@pytest.mark.parametrize("matmul", ["torch", "numpy"])
+def test_products_say_nothing_of_models_that_diverge(matmul):
+    """Warnings are errors here; who asked for the models finds that they are not finite."""
+    some = job("mlp", replace(SHORT, learning_rate=1e30), dtype=torch.float32)
+    weights = train(some, Engine("dense", matmul=matmul))
+    assert not all(tensor.isfinite().all() for tensor in weights.values())
+
+
 @pytest.mark.parametrize(("strategy", "launch"), [("looped", "eager"), ("dense", "graph")])
 def test_numpy_multiplies_for_perceptrons_on_a_cpu_alone(strategy, launch):
     message = f"matmul='numpy' is not for strategy='{strategy}', launch='{launch}'"
