@@ -358,10 +358,11 @@ def test_torch_set_otherwise_is_refused_here_and_on_a_worker(tmp_path):
         train(STACKED, 64, folder=tmp_path, executor=executor)
 
 
-def test_a_worker_of_another_version_is_refused(tmp_path, pool, monkeypatch):
-    monkeypatch.setattr(torch, "__version__", "2.99.0+cpu")
+@pytest.mark.parametrize(("library", "name"), [(torch, "PyTorch"), (np, "NumPy")])
+def test_a_worker_of_another_version_is_refused(tmp_path, pool, monkeypatch, library, name):
+    monkeypatch.setattr(library, "__version__", "2.99.0")
     with pytest.raises(
-        ExecutorError, match=r"has PyTorch 2\.\d+\.\d+, and this process 2\.99\.0: "
+        ExecutorError, match=rf"has {name} 2\.\d+\.\d+, and this process 2\.99\.0: "
     ):
         train(STACKED, 64, folder=tmp_path, executor=pool)
 

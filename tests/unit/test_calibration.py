@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -94,6 +95,16 @@ def test_times_are_kept_for_the_same_models_and_recipe(tmp_path, told, speeds):
     fastest(other, DESIGN, WAYS, MANY, tmp_path, told.append)
     assert len(speeds["calls"]) > count
     assert len(json.loads((tmp_path / "calibration.json").read_text())) == 2
+
+
+@pytest.mark.parametrize("library", [torch, np])
+def test_times_of_another_version_are_not_used(tmp_path, told, speeds, monkeypatch, library):
+    choose(tmp_path, told)
+    count = len(speeds["calls"])
+    monkeypatch.setattr(library, "__version__", "2.99.0")
+    choose(tmp_path, told)
+    assert len(speeds["calls"]) > count
+    assert "another machine or other versions" in told[1]
 
 
 def test_times_of_another_machine_are_not_used(tmp_path, told, speeds, monkeypatch):
