@@ -35,7 +35,12 @@ convolutions of 8 and 16 channels .62 to .79, of 16 and 32 .87, of 32 to 256 (cn
 """
 
 _STACKS = {"dense": 128, "stacked": 32}
-"""Models at most; a stack never has more than a block."""
+"""Models at most; a stack never has more than a block.
+
+On a CPU stacks of 32 come first for both: what a step of `digits-mlp` reads and writes is then 5 MB
+instead of 10, and 512 are trained 1.1 times as fast as in stacks of 64 on 2 cores of an AMD EPYC
+(medians of 6 runs in turns: 60 and 53 models a second).
+"""
 _STACK_OF_LARGER_MODELS = 4
 
 
@@ -155,6 +160,8 @@ def executions(
         written_out = is_dense(model) and precision != "bf16" and strategy != "stacked"
         kind: Strategy = "dense" if written_out else "stacked"
         sizes = [_STACKS[kind], _STACKS[kind] // 4]
+        if on_cpu and kind == "dense":
+            sizes.reverse()
         if parameters > STACK_UP_TO:
             times = (1, 4) if on_cpu else (1, 4, 16)
             sizes = [_STACK_OF_LARGER_MODELS * each for each in times]

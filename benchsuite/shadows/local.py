@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -61,7 +62,14 @@ class LocalTrainer:
             count(end - begin)
             return trained
 
-        return joined(list(self._stacks.map(train_stack, range(first, last, stack))))
+        stacks = [self._stacks.submit(train_stack, begin) for begin in range(first, last, stack)]
+        # Not `concurrent.futures.wait`, which is not told of what `close` cancels.
+        ended: SimpleQueue[Future[Trained]] = SimpleQueue()
+        for each in stacks:
+            each.add_done_callback(ended.put)
+        for _ in stacks:
+            ended.get().result()  # an error surfaces while others train
+        return joined([each.result() for each in stacks])
 
     def ask(
         self, columns: tuple[Column, ...], first: int, weights: dict[str, NDArray[Any]]

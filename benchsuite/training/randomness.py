@@ -64,9 +64,11 @@ def epoch_orders(
         epoch: from 0.
         subsets: of the models, [models, examples].
     """
+    orders = subsets.copy()
     draws = _generators(seed, models, Purpose.ORDER, epoch)
-    # A third faster than `permutation`.
-    return np.stack([draw.permuted(of) for draw, of in zip(draws, subsets, strict=True)])
+    for draw, order in zip(draws, orders, strict=True):  # as by `permutation`, in 5/6 the time
+        draw.shuffle(order)
+    return orders
 
 
 def epoch_augmentations(

@@ -4,8 +4,10 @@
 to. One that runs elsewhere than on the CPU sets extra_info["device"].
 """
 
+import multiprocessing
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -58,32 +60,42 @@ def gigaflop_of_a_model(subject):
     return subject.recipe.epochs * members * flop(products_of_a_step(subject, 1, 1)) / 1e9
 
 
-def matrix_rates(subject, repeats=100):
-    """GFLOP/s of all cores at the products of a step of 64 such models, on one thread each.
+def matrix_rates(subject, models=64):
+    """GFLOP/s of all cores at the products of a step of so many models, a process a core.
+
+    Of 64 it is what a stack can reach, whose matrices come from memory in every step; of 8, whose
+    matrices stay in a core's own cache, what no stack of more models can.
 
     Returns:
         By whose products they are: torch's and NumPy's. This machine's own rate is the higher.
     """
+    spawn = multiprocessing.get_context("spawn")
+    together = spawn.Barrier(cores())
+    work = partial(_matrix_rate, subject, models)
+    with ProcessPoolExecutor(cores(), spawn, initializer=_hold, initargs=(together,)) as pool:
+        return {by: sum(pool.map(work, [by] * cores())) for by in get_args(Matmul)}
 
-    def work(by):
-        matrices = products_of_a_step(subject, 64, subject.recipe.batch_size)
-        calls = [call for each in matrices for call in product(by, *each)]
+
+def _hold(together):
+    global _together
+    _together = together
+    torch.set_num_threads(1)
+
+
+def _matrix_rate(subject, models, by):
+    """GFLOP/s of this process, while every core has one."""
+    matrices = products_of_a_step(subject, models, subject.recipe.batch_size)
+    calls = [call for each in matrices for call in product(by, *each)]
+    repeats = 200 * 64 // models
+    with numpy_on_one_thread:
         for call in calls:
             call()
+        _together.wait(timeout=60)
         started = time.perf_counter()
         for _ in range(repeats):
             for call in calls:
                 call()
         return repeats * flop(matrices) / (time.perf_counter() - started) / 1e9
-
-    before = torch.get_num_threads()
-    with (
-        numpy_on_one_thread,
-        ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool,
-    ):
-        rates = {by: sum(pool.map(work, [by] * cores())) for by in get_args(Matmul)}
-    torch.set_num_threads(before)
-    return rates
 
 
 def arithmetic(subject, models_per_second, peak):

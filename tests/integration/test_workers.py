@@ -103,7 +103,8 @@ def test_workers_serve_the_next_bank_too(tmp_path, monkeypatch, answered):
     monkeypatch.setattr(workers, "Worker", None)  # no more are started
     del answered[:]
     train_shadows(replace(SUBJECT, name="other"), 64, folder=tmp_path / "two", device="cpu")
-    assert answered == [0]
+    assert set(answered) <= {0, 32}
+    assert answered
 
 
 def test_a_short_training_starts_none(tmp_path, answered):
@@ -205,7 +206,7 @@ def test_no_error_breaks_the_workers(tmp_path, answered, error):
 
     def model():
         calls.append(0)
-        if len(calls) > 140:  # here after two stacks, there after one part more
+        if len(calls) > 76:  # here after two stacks, there after one part more
             raise error
         return mlp(16, 8, 10)
 
@@ -216,23 +217,24 @@ def test_no_error_breaks_the_workers(tmp_path, answered, error):
 
 
 def waiting_model(tmp_path):
-    """Waits in a worker, for ever, once it has said which one; trains here."""
-    here, file = os.getpid(), tmp_path / "pid"
+    """Waits in a worker, for ever, once it has said which one in a folder; trains here."""
+    here, waiting = os.getpid(), tmp_path / "waiting"
+    waiting.mkdir()
 
     def model():
         if os.getpid() != here:
-            file.with_name("writing").write_text(str(os.getpid()))
-            file.with_name("writing").rename(file)
+            (waiting / str(os.getpid())).touch()
             time.sleep(600)
         return mlp(16, 8, 10)
 
-    return model, file
+    return model, waiting
 
 
-def written(file):
+def waits(waiting):
+    """A worker that waits, once there is one."""
     for _ in range(400):
-        if file.exists():
-            return int(file.read_text())
+        for file in waiting.iterdir():
+            return int(file.name)
         time.sleep(0.05)
     raise AssertionError("no worker trains")
 
@@ -252,13 +254,22 @@ def ended(process):
 
 @pytest.mark.usefixtures("processes")
 def test_where_a_worker_is_killed_threads_go_on(tmp_path):
-    model, file = waiting_model(tmp_path)
-    killed = threading.Thread(
-        target=lambda: [os.kill(written(file), signal.SIGKILL), file.unlink()] * 2
-    )
-    killed.start()
+    model, waiting = waiting_model(tmp_path)
+    killed, filled = [], threading.Event()
+
+    def kill():
+        while not filled.wait(0.05):
+            for file in waiting.iterdir():
+                file.unlink()
+                killed.append(int(file.name))
+                os.kill(killed[-1], signal.SIGKILL)
+
+    killing = threading.Thread(target=kill, daemon=True)
+    killing.start()
     bank = train_shadows(replace(SUBJECT, model=model), 192, folder=tmp_path, device="cpu")
-    killed.join()
+    filled.set()
+    killing.join()
+    assert killed
     assert bank.fill.models_trained == 192
     alone = train_shadows(SUBJECT, 192, folder=tmp_path / "alone", device="cpu")
     assert alone.fill.models_trained == 192  # it is no second look at the same bank
@@ -267,12 +278,12 @@ def test_where_a_worker_is_killed_threads_go_on(tmp_path):
 
 @pytest.mark.usefixtures("processes")
 def test_an_error_here_ends_the_workers_that_train(tmp_path):
-    model, file = waiting_model(tmp_path)
+    model, waiting = waiting_model(tmp_path)
     process = []
 
     def progress(done, total, trained, seconds):
-        if done >= 128:  # each thread has trained a stack, and the first one asked a worker
-            process.append(written(file))
+        if done >= 64:  # each thread has trained a stack of 32, and the first one asked a worker
+            process.append(waits(waiting))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -311,7 +322,8 @@ def test_a_forked_process_leaves_the_workers_of_its_parent_alone(tmp_path, answe
     assert os.waitpid(child, 0)[1] == 0
     del answered[:]
     train_shadows(SUBJECT, 320, folder=tmp_path, device="cpu")
-    assert answered == [256]
+    assert set(answered) <= {256, 288}
+    assert answered
 
 
 SCRIPT = """

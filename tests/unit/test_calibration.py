@@ -238,7 +238,7 @@ def test_memory_that_runs_out_once_a_bank_is_made_says_how_to_go_on(tmp_path, mo
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("benchsuite.shadows.work.train", train)
-    with pytest.raises(BankError, match=r"memory of cpu .* stacks of 128: free .* same command"):
+    with pytest.raises(BankError, match=r"memory of cpu .* stacks of 32: free .* same command"):
         train_shadows(SUBJECT, 128, folder=tmp_path, device="cpu")
     monkeypatch.undo()
     assert train_shadows(SUBJECT, 128, folder=tmp_path, device="cpu").fill.models_trained == 64

@@ -324,6 +324,12 @@ def test_the_ways_of_a_perceptron():
     assert {way.strategy for way in ways("mlp", strategy="stacked")} == {"stacked"}
 
 
+def test_smaller_stacks_come_first_on_a_cpu_and_larger_ones_on_cuda():
+    for device, sizes in {"cpu": [32, 128], "cuda": [128, 32]}.items():
+        found = [way.stack for way in ways("mlp", device) if way.strategy == "dense"]
+        assert list(dict.fromkeys(found)) == sizes
+
+
 def test_the_ways_of_a_convolutional_network_have_both_layouts():
     for strategy in ("stacked", "looped"):
         found = {way.layout for way in ways("digits-cnn") if way.strategy == strategy}
@@ -439,5 +445,5 @@ def test_an_execution_says_itself_in_words():
     way = Execution("stacked", 32, 1, "bf16", "cuda", "channels_last", "graph")
     assert str(way) == "stacked in 32s, channels last, CUDA graph, bf16"
     by_numpy = replace(execution_for(subject("mlp"), "cpu"), matmul="numpy")
-    assert str(by_numpy).startswith("dense in 128s, products by NumPy, ")
+    assert str(by_numpy).startswith("dense in 32s, products by NumPy, ")
     assert str(Execution("looped", 1, 2, "float32", "cpu")) == "looped, 2 threads, float32"
