@@ -116,7 +116,10 @@ class ExecutorTrainer:
             left = set(futures)
             while left:
                 self._go_on()
-                finished, left = wait_for(left, timeout=0.5, return_when=FIRST_COMPLETED)
+                wait_for(left, timeout=0.5, return_when=FIRST_COMPLETED)
+                # It is not told of what a shutdown of the executor cancels.
+                finished = {future for future in left if future.done()}
+                left -= finished
                 for future in finished:
                     self._outcome(future)
                     done(futures.index(future))

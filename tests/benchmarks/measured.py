@@ -56,24 +56,46 @@ def flop(products):
 
 def gigaflop_of_a_model(subject):
     """Arithmetic of training one perceptron: its products alone, over all epochs."""
-    members = round(len(subject.pool) * subject.share)
-    return subject.recipe.epochs * members * flop(products_of_a_step(subject, 1, 1)) / 1e9
+    return _examples_of_a_model(subject) * flop(products_of_a_step(subject, 1, 1)) / 1e9
 
 
-def matrix_rates(subject, models=64):
-    """GFLOP/s of all cores at the products of a step of so many models, a process a core.
+def usual_gigaflop_of_a_model(subject):
+    """The same as it is usually counted: six operations a weight and example.
 
-    Of 64 it is what a stack can reach, whose matrices come from memory in every step; of 8, whose
-    matrices stay in a core's own cache, what no stack of more models can.
+    So Chowdhery et al. (PaLM, 2022, appendix B) count model FLOPs utilization. It has the gradient
+    at the inputs too, which nobody needs: a third of what the first layer does.
+    """
+    layers = [each for each in subject.model().modules() if isinstance(each, nn.Linear)]
+    weights = sum(layer.weight.numel() for layer in layers)
+    return _examples_of_a_model(subject) * 6 * weights / 1e9
+
+
+def _examples_of_a_model(subject):
+    return subject.recipe.epochs * round(len(subject.pool) * subject.share)
+
+
+def matrix_rates(subject):
+    """GFLOP/s of all cores at the products of a step of the subject, a process a core.
+
+    Of fewer models at once it is higher, the more of their matrices stay in a core's own cache.
 
     Returns:
-        By whose products they are: torch's and NumPy's. This machine's own rate is the higher.
+        By how many models at once and by whose products, torch's or NumPy's: {64: {"torch": ...}}.
+        The machine's own rate is the highest of all.
     """
     spawn = multiprocessing.get_context("spawn")
     together = spawn.Barrier(cores())
-    work = partial(_matrix_rate, subject, models)
     with ProcessPoolExecutor(cores(), spawn, initializer=_hold, initargs=(together,)) as pool:
-        return {by: sum(pool.map(work, [by] * cores())) for by in get_args(Matmul)}
+
+        def rate(models, by):
+            return sum(pool.map(partial(_matrix_rate, subject, models), [by] * cores()))
+
+        return {models: {by: rate(models, by) for by in get_args(Matmul)} for models in (64, 32, 8)}
+
+
+def highest(rates):
+    """The highest of `matrix_rates`."""
+    return max(max(of.values()) for of in rates.values())
 
 
 def _hold(together):
@@ -83,7 +105,7 @@ def _hold(together):
 
 
 def _matrix_rate(subject, models, by):
-    """GFLOP/s of this process, while every core has one."""
+    """GFLOP/s of this process, while every core has one that does the same."""
     matrices = products_of_a_step(subject, models, subject.recipe.batch_size)
     calls = [call for each in matrices for call in product(by, *each)]
     repeats = 200 * 64 // models

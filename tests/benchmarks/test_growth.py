@@ -19,7 +19,7 @@ from benchsuite.memorization import label_memorization
 from benchsuite.shadows import train_shadows
 from benchsuite.stats.roc import auroc
 from benchsuite.subject import load_subject
-from tests.benchmarks.measured import arithmetic, matrix_rates
+from tests.benchmarks.measured import arithmetic, highest, matrix_rates
 
 pytestmark = pytest.mark.benchmark(group="growth")
 
@@ -45,7 +45,7 @@ def peak(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("benchsuite.shadows.local.WORTH_PROCESSES", 0)
         train_shadows(SUBJECT, 512, folder=tmp_path_factory.mktemp("warm"), device="cpu")
-    return max(matrix_rates(SUBJECT).values())
+    return highest(matrix_rates(SUBJECT))
 
 
 def cost(benchmark, folder, peak, subject, models, grows, says):

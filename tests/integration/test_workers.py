@@ -100,11 +100,10 @@ def test_workers_write_the_bytes_that_threads_write(
 @pytest.mark.usefixtures("processes")
 def test_workers_serve_the_next_bank_too(tmp_path, monkeypatch, answered):
     train_shadows(SUBJECT, 256, folder=tmp_path / "one", device="cpu")
-    monkeypatch.setattr(workers, "Worker", None)  # no more are started
+    monkeypatch.setattr(local, "Worker", None)  # no more are started
     del answered[:]
     train_shadows(replace(SUBJECT, name="other"), 64, folder=tmp_path / "two", device="cpu")
-    assert set(answered) <= {0, 32}
-    assert answered
+    assert sorted(answered) in ([0], [32], [0, 32])
 
 
 def test_a_short_training_starts_none(tmp_path, answered):
@@ -314,16 +313,16 @@ def test_torch_set_otherwise_is_left_to_threads(tmp_path, answered, setting, oth
 
 @pytest.mark.usefixtures("processes")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of forks beside threads
-def test_a_forked_process_leaves_the_workers_of_its_parent_alone(tmp_path, answered):
+def test_a_forked_process_leaves_the_workers_of_its_parent_alone(tmp_path, monkeypatch, answered):
     train_shadows(SUBJECT, 256, folder=tmp_path, device="cpu")
     child = os.fork()
     if not child:
         os._exit(len(workers._idle))
     assert os.waitpid(child, 0)[1] == 0
+    monkeypatch.setattr(local, "Worker", None)  # no more are started
     del answered[:]
     train_shadows(SUBJECT, 320, folder=tmp_path, device="cpu")
-    assert set(answered) <= {256, 288}
-    assert answered
+    assert sorted(answered) in ([256], [288], [256, 288])
 
 
 SCRIPT = """
