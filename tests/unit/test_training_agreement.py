@@ -611,7 +611,7 @@ def dropped(make):
 @pytest.mark.parametrize(
     ("factory", "device", "strategy", "stack"),
     [
-        (mlp_with(90_000), "cpu", "dense", 128),
+        (mlp_with(90_000), "cpu", "dense", 32),
         (mlp_with(90_000), "cuda", "dense", 128),
         (mlp_with(110_000), "cpu", "dense", 4),
         (mlp_with(1_900_000), "cpu", "dense", 4),
