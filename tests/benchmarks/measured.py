@@ -5,12 +5,14 @@ to. One that runs elsewhere than on the CPU sets extra_info["device"].
 """
 
 import multiprocessing
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import get_args
 
+import pytest
 import torch
 from torch import nn
 
@@ -85,7 +87,11 @@ def matrix_rates(subject):
     """
     spawn = multiprocessing.get_context("spawn")
     together = spawn.Barrier(cores())
-    with ProcessPoolExecutor(cores(), spawn, initializer=_hold, initargs=(together,)) as pool:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ProcessPoolExecutor(cores(), spawn, initializer=_hold, initargs=(together,)) as pool,
+    ):
+        patch.setattr(sys, "path", [*sys.path, str(ROOT)])  # where they find this module
 
         def rate(models, by):
             return sum(pool.map(partial(_matrix_rate, subject, models), [by] * cores()))
